@@ -29,7 +29,7 @@ class Descriptor {
 
 // Opens a regular file and answers its size.
 Result<size_t> file_size(int fd, const std::filesystem::path& path) {
-  struct stat status{};
+  struct stat status {};
   if (fd < 0 || ::fstat(fd, &status) != 0) {
     return fail("{}: {}", path.string(), std::strerror(errno));
   }
@@ -64,7 +64,8 @@ Result<void> write_file(const std::filesystem::path& path, std::string_view cont
     return fail("{}: {} failed: {}", path.string(), step, std::strerror(reason));
   };
   {
-    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    const Descriptor file(
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) return give_up("create");
     size_t done = 0;
     while (done < content.size()) {
@@ -91,7 +92,9 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   return mapped;
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);

@@ -13,7 +13,8 @@
 namespace skvis {
 
 // The whole file as text or bytes; refused above `max_bytes`, with both figures.
-Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+Result<std::string> read_file(const std::filesystem::path& path,
+                              size_t max_bytes = size_t{1} << 30);
 
 // Writes to a temporary name beside `path` and renames: a reader sees the old file or the new one.
 Result<void> write_file(const std::filesystem::path& path, std::string_view content);

@@ -55,7 +55,8 @@ Result<int64_t> read_int(const Json& value, std::string_view key, std::string_vi
     number = static_cast<int64_t>(wide);
   } else if (value.is_number_integer()) {
     number = value.get<int64_t>();
-  } else if (value.is_number_float() && std::nearbyint(value.get<double>()) == value.get<double>() &&
+  } else if (value.is_number_float() &&
+             std::nearbyint(value.get<double>()) == value.get<double>() &&
              std::abs(value.get<double>()) < 9e15) {
     number = static_cast<int64_t>(value.get<double>());  // 1e4 and 1024.0 are whole numbers too
   } else {
@@ -96,15 +97,22 @@ Result<Json> parse_json(std::string_view text, std::string_view origin, size_t m
 
 std::string_view json_type(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::null: return "null";
-    case Json::value_t::object: return "an object";
-    case Json::value_t::array: return "an array";
-    case Json::value_t::string: return "a string";
-    case Json::value_t::boolean: return "true or false";
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "an array";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::boolean:
+      return "true or false";
     case Json::value_t::number_integer:
     case Json::value_t::number_unsigned:
-    case Json::value_t::number_float: return "a number";
-    default: return "binary data";
+    case Json::value_t::number_float:
+      return "a number";
+    default:
+      return "binary data";
   }
 }
 

@@ -25,7 +25,8 @@ std::string_view json_type(const Json& value);
 std::string dump_json(const Json& value, int indent = -1);
 
 // Typed members of an object. The plain form requires the key; `_or` answers the fallback when the
-// key is absent or null. `where` is the object's own name: "config.json", "request", "plan.store[0]".
+// key is absent or null. `where` is the object's own name: "config.json", "request",
+// "plan.store[0]".
 Result<std::string> json_string(const Json& object, std::string_view key, std::string_view where);
 Result<std::string> json_string_or(const Json& object, std::string_view key, std::string_view where,
                                    std::string_view fallback);

@@ -18,7 +18,8 @@ struct Error {
   std::string message;
 };
 
-// The usual way to make one: return fail("{}: tensor {} has shape {}, expected {}", file, name, ...).
+// The usual way to make one: return fail("{}: tensor {} has shape {}, expected {}", file, name,
+// ...).
 template <typename... Args>
 [[nodiscard]] Error fail(fmt::format_string<Args...> format, Args&&... args) {
   return Error{fmt::format(format, std::forward<Args>(args)...)};
@@ -27,7 +28,8 @@ template <typename... Args>
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
 
   bool ok() const { return state_.index() == 0; }
@@ -74,7 +76,7 @@ class [[nodiscard]] Result<void> {
   if (!result) return result.error();               \
   declaration = std::move(*result)
 // SKVIS_CHECK(f()): the enclosing function returns f()'s error, if any.
-#define SKVIS_CHECK(expression)                                     \
-  do {                                                              \
+#define SKVIS_CHECK(expression)                                        \
+  do {                                                                 \
     if (auto result_ = (expression); !result_) return result_.error(); \
   } while (0)

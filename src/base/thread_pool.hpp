@@ -7,10 +7,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <type_traits>
-#include <cstdint>
 #include <vector>
 
 namespace skvis {
@@ -30,9 +30,12 @@ class ThreadPool {
   template <typename Body>
   void run(size_t items, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run_erased(items, [](void* context, size_t item, size_t worker) {
-      (*static_cast<Plain*>(context))(item, worker);
-    }, const_cast<void*>(static_cast<const void*>(&body)));
+    run_erased(
+        items,
+        [](void* context, size_t item, size_t worker) {
+          (*static_cast<Plain*>(context))(item, worker);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:
@@ -50,10 +53,10 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  Job job_;                              // written while no worker is inside a round
-  std::atomic<uint64_t> round_{0};       // one more for every run()
+  Job job_;                         // written while no worker is inside a round
+  std::atomic<uint64_t> round_{0};  // one more for every run()
   std::atomic<size_t> next_item_{0};
-  std::atomic<size_t> working_{0};       // workers that have not finished the round
+  std::atomic<size_t> working_{0};  // workers that have not finished the round
   std::atomic<bool> stop_{false};
 };
 

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contract of a budget: how many rows each (layer, KV head) may keep. It answers twice: an
+// upper bound before the prompt is read, from which memory is reserved, and the counts once a
+// sequence settles. It is a cap: a selector with a threshold may keep less, never more.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "kv/shape.hpp"
+
+namespace skvis {
+
+enum class AmountUnit : uint8_t { ratio, tokens, bytes };
+
+// How much, as a plan says it: a share of the tokens seen, tokens per head, or bytes per sequence.
+struct Amount {
+  AmountUnit unit = AmountUnit::ratio;
+  double value = 1.0;
+};
+
+struct BudgetRequest {
+  const CacheShape* shape = nullptr;
+  Amount amount;
+  std::span<const Amount> table;        // [heads] explicit amounts; empty unless the plan has them
+  std::span<const uint32_t> row_bytes;  // [heads] bytes of one encoded row, keys and values
+  std::span<const uint8_t>
+      selectable;       // [heads] 0: the head keeps all rows (sliding layers, `all`)
+  uint32_t tokens = 0;  // tokens of the sequence so far
+  // One score per row of each head, where the budget asked for them: [heads][rows of the head].
+  std::span<const std::span<const float>> scores;
+};
+
+struct Budget {
+  std::string_view name;
+  std::string_view summary;
+  bool needs_scores = false;
+  bool needs_table = false;
+  // counts [heads]: rows each head may keep of `tokens` tokens, protected rows included. Never more
+  // than `tokens`; rounding never exceeds the amount. Exact: bytes are spent to less than one row.
+  void (*counts)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
+  // The most that counts() could ever answer for `tokens` tokens, scores unknown.
+  void (*upper_bound)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
+};
+
+std::span<const Budget* const> budgets();
+const Budget* find_budget(std::string_view name);
+
+}  // namespace skvis

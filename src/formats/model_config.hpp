@@ -81,6 +81,10 @@ struct ModelConfig {
   size_t group_size() const { return heads / kv_heads; }
 };
 
+// Forgets special token ids outside the vocabulary, with a warning: files copied from a larger
+// model carry them, no such token can be read or written.
+void drop_foreign_ids(ModelConfig& config, std::string_view where);
+
 // Refuses nonsense: zero or huge sizes, heads that kv_heads does not divide, a head_dim that is no
 // multiple of 8 or above 512, lists of a wrong length, non-finite constants. `where` begins the
 // message.

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the pages of one model under one plan look: which classes of pages there are and where the
+// parts of a page lie. Made once; sequences and attention only read it.
+//
+// Three kinds of pages hold rows:
+//   sealed  kPageSlots rows in the head's codes: the key block, then the value block.
+//   open    kOpenSlots exact rows, row-major: keys [slots, head_dim], then values [slots,
+//   head_dim]. sinks   the first `plan.sinks` rows, laid out like an open page of as many slots.
+// A fourth kind is side data: the queries that a selector observes, one page per layer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/result.hpp"
+#include "cache/pool.hpp"
+#include "codecs/codec.hpp"
+#include "plan/plan.hpp"
+
+namespace skvis {
+
+// Few slots, since on average half an open page per head is empty; enough for attention to read
+// several kilobytes in a row.
+inline constexpr uint32_t kOpenSlots = 32;
+
+size_t exact_bytes(ExactType type);  // of one element
+// [count] floats to and from exact rows. Rounds to nearest even.
+void store_exact(ExactType type, const float* from, size_t count, std::byte* to);
+void load_exact(ExactType type, const std::byte* from, size_t count, float* to);
+
+struct HeadLayout {
+  Code key;
+  Code value;
+  BlockContext key_context;
+  BlockContext value_context;
+  size_t key_bytes = 0;  // the value block begins here
+  PageClass sealed = 0;
+  uint32_t window = 0;  // sliding window of the layer in tokens; 0: none
+  bool selectable = false;
+};
+
+class CacheLayout {
+ public:
+  static Result<CacheLayout> create(const Plan& plan, Pool& pool);
+
+  const Plan& plan() const { return plan_; }
+  const CacheShape& shape() const { return plan_.shape; }
+  const HeadLayout& head(uint32_t index) const { return heads_[index]; }
+  uint32_t heads() const { return static_cast<uint32_t>(heads_.size()); }
+
+  PageClass open_class() const { return open_; }
+  PageClass sinks_class() const { return sinks_; }
+  PageClass queries_class() const { return queries_; }
+
+  // Bytes of one exact row (key or value alone) and where row `slot` lies in a page of `slots`
+  // slots.
+  size_t exact_row_bytes() const { return row_bytes_; }
+  size_t exact_key_offset(uint32_t slot) const { return slot * row_bytes_; }
+  size_t exact_value_offset(uint32_t slot, uint32_t slots) const {
+    return (slots + slot) * row_bytes_;
+  }
+
+  // The queries a selector observes: [observe, query_heads, head_dim] per layer, position p in row
+  // p % observe. 0: none are kept.
+  uint32_t observe() const { return observe_; }
+
+  // What a sequence of at most `tokens` tokens, of which `prompt` are its prompt, holds at its
+  // worst moment.
+  Quota worst_case(uint32_t prompt, uint32_t tokens) const;
+  // Bytes of the same.
+  size_t worst_case_bytes(uint32_t prompt, uint32_t tokens) const;
+  // Bytes that the full cache (f16, nothing dropped) would take for `tokens` tokens, by rows.
+  size_t full_cache_bytes(uint32_t tokens) const;
+
+ private:
+  CacheLayout() = default;
+  uint32_t most_sealed_rows(uint32_t head, uint32_t budget, uint32_t tokens) const;
+
+  Plan plan_;
+  std::vector<HeadLayout> heads_;
+  std::vector<size_t> class_bytes_;  // by page class, as far as this layout uses them
+  size_t row_bytes_ = 0;
+  uint32_t observe_ = 0;
+  PageClass open_ = 0;
+  PageClass sinks_ = 0;
+  PageClass queries_ = 0;
+};
+
+}  // namespace skvis

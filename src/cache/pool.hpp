@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// One memory budget in bytes for all pages. The budget is cut into slabs; a slab serves pages of
+// one class at a time and goes back when its last page does. Bytes are counted here, where they are
+// allocated, and nowhere else.
+//
+// A page may be held by several sequences. Each holder says which slots it still uses; a slot is
+// live while any holder uses it. A reservation is a promise of pages by class, taken at admission,
+// so that an admitted request never fails: allocations within it cannot fail.
+//
+// Not thread-safe: the engine's thread owns the pool. Workers only touch the bytes of pages.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/result.hpp"
+#include "kv/shape.hpp"
+
+namespace skvis {
+
+using PageId = uint32_t;
+using PageClass = uint32_t;
+using ReservationId = uint32_t;
+inline constexpr PageId kNoPage = UINT32_MAX;
+inline constexpr ReservationId kUnreserved = 0;  // takes from what nobody was promised
+
+// Bytes by state. They add up to the budget after every operation.
+struct PoolFigures {
+  size_t used = 0;      // live rows and side data
+  size_t wasted = 0;    // empty and dead slots of pages, remainders of slabs
+  size_t reserved = 0;  // promised, not yet taken
+  size_t free = 0;
+  bool operator==(const PoolFigures&) const = default;
+};
+
+// Pages of each class that a sequence holds at its worst moment.
+using Quota = std::vector<std::pair<PageClass, size_t>>;
+
+class Pool {
+ public:
+  static constexpr size_t kSlabBytes = size_t{1} << 20;
+
+  // The budget is rounded down to whole slabs; address space is taken now, memory when touched.
+  static Result<Pool> create(size_t budget, size_t slab_bytes = kSlabBytes);
+  Pool(Pool&& other) noexcept;
+  Pool& operator=(Pool&&) = delete;
+  ~Pool();
+
+  size_t budget() const { return slabs_.size() * slab_bytes_; }
+  PoolFigures figures() const;
+
+  // The class of pages with these bytes and slots; the same answer for the same question. A page's
+  // bytes are slots * bytes of a row. Side data is a page of one slot. Refused above a slab.
+  Result<PageClass> page_class(size_t page_bytes, uint32_t slots);
+  size_t page_bytes(PageClass page_class) const { return classes_[page_class].bytes; }
+
+  bool can_reserve(const Quota& quota) const;
+  // kUnreserved when it does not fit now.
+  ReservationId reserve(const Quota& quota);
+  // The holder has freed its pages. Promises that were not taken return.
+  void release(ReservationId reservation);
+
+  // A zeroed page without live slots, or kNoPage: only beyond the reservation, when no memory is
+  // left that was not promised to others.
+  PageId allocate(PageClass page_class, ReservationId reservation);
+  // One more holder, who uses the slots of `live`.
+  void share(PageId page, ReservationId holder, uint64_t live);
+  // The holder goes, and with it its use of the slots of `live`. The last one frees the page.
+  void free(PageId page, ReservationId holder, uint64_t live);
+  void add_live(PageId page, uint64_t slots);
+  void drop_live(PageId page, uint64_t slots);
+
+  std::byte* data(PageId page) { return memory_ + offset(page); }
+  const std::byte* data(PageId page) const { return memory_ + offset(page); }
+  uint32_t holders(PageId page) const { return info(page).holders; }
+  uint64_t live(PageId page) const;
+  PageClass class_of(PageId page) const { return slabs_[page >> kIndexBits].page_class; }
+
+  // Counts every figure again from the slabs and pages; for tests and for `--log-level debug`.
+  PoolFigures recount() const;
+
+ private:
+  // A page number is a slab's number and an index within it.
+  static constexpr uint32_t kIndexBits = 12;
+  static constexpr size_t kMinPageStride = 256;
+  static constexpr PageClass kNoClass = UINT32_MAX;
+
+  struct ClassInfo {
+    size_t bytes = 0;
+    size_t stride = 0;  // bytes rounded up to a cache line: what a page takes
+    uint32_t slots = 0;
+    size_t row_bytes = 0;
+    uint32_t per_slab = 0;
+    size_t pages = 0;            // allocated
+    size_t capacity = 0;         // pages of the slabs that serve this class
+    size_t promised = 0;         // reserved and not yet taken
+    std::set<uint32_t> partial;  // slabs of this class with a free page
+  };
+  struct PageInfo {
+    uint32_t holders = 0;
+    ReservationId charged = kUnreserved;  // whose quota the page counts against
+    uint32_t live_slots = 0;
+    std::array<uint16_t, kPageSlots> uses{};  // holders that use each slot
+  };
+  struct Slab {
+    PageClass page_class = kNoClass;
+    std::vector<PageInfo> pages;
+    std::vector<uint32_t> free_pages;
+  };
+  struct Promise {
+    size_t quota = 0;
+    size_t held = 0;
+    size_t outstanding() const { return quota > held ? quota - held : 0; }
+  };
+
+  Pool() = default;
+  size_t offset(PageId page) const {
+    const Slab& slab = slabs_[page >> kIndexBits];
+    return (page >> kIndexBits) * slab_bytes_ +
+           (page & ((1u << kIndexBits) - 1)) * classes_[slab.page_class].stride;
+  }
+  PageInfo& info(PageId page) {
+    return slabs_[page >> kIndexBits].pages[page & ((1u << kIndexBits) - 1)];
+  }
+  const PageInfo& info(PageId page) const { return const_cast<Pool*>(this)->info(page); }
+  size_t slabs_missing(const ClassInfo& info, size_t extra) const;
+  bool fits(std::span<const std::pair<PageClass, size_t>> extra) const;
+  void charge(ReservationId reservation, PageClass page_class, int pages);
+  uint32_t slab_with_room(PageClass page_class);
+  void give_back(PageId page);
+
+  std::byte* memory_ = nullptr;
+  size_t slab_bytes_ = 0;
+  std::vector<Slab> slabs_;
+  std::vector<uint32_t> free_slabs_;
+  std::vector<ClassInfo> classes_;
+  std::vector<std::vector<Promise>> reservations_;  // [reservation][class]; empty: not in use
+  std::vector<ReservationId> free_reservations_;
+  // Holders of shared pages beside the one that is charged.
+  std::unordered_map<PageId, std::vector<ReservationId>> sharers_;
+  size_t used_ = 0;
+  size_t wasted_ = 0;
+};
+
+}  // namespace skvis

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The KV cache of one sequence: for every (layer, KV head) its sinks, its table of sealed pages and
+// its open pages of exact rows. Positions are true positions, counted from 0.
+//
+//   [0, sinks)             exact, one small page per head, never dropped
+//   sealed                 in codes, possibly with gaps, each head its own rows
+//   [open_begin, length)   exact, the same for all heads
+//
+// Rows are appended uncommitted by a step, for all layers at once; commit makes them part of the
+// sequence, rollback takes them away. Settling (settle.hpp) moves rows from open to sealed pages.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.hpp"
+#include "cache/layout.hpp"
+#include "cache/page_table.hpp"
+#include "cache/pool.hpp"
+
+namespace skvis {
+
+struct HeadCache {
+  PageId sinks = kNoPage;
+  PageTable sealed;
+  std::vector<PageId> open;  // page i holds positions from open_base + i * kOpenSlots
+};
+
+// Bytes of one sequence, by the rows and pages it holds; shared pages count in full.
+struct SequenceBytes {
+  size_t rows = 0;   // live rows and side data
+  size_t pages = 0;  // pages that hold them
+};
+
+class SequenceCache {
+ public:
+  // `layout` and `pool` outlive the sequence; the reservation becomes its own.
+  SequenceCache(const CacheLayout& layout, Pool& pool, ReservationId reservation);
+  SequenceCache(SequenceCache&& other) noexcept;
+  SequenceCache& operator=(SequenceCache&& other) = delete;
+  ~SequenceCache();  // frees all pages and releases the reservation
+
+  const CacheLayout& layout() const { return *layout_; }
+  Pool& pool() const { return *pool_; }
+  ReservationId reservation() const { return reservation_; }
+
+  uint32_t committed() const { return committed_; }
+  uint32_t length() const { return length_; }  // with the rows of the running step
+  uint32_t open_begin() const { return open_begin_; }
+  uint32_t open_base() const { return open_base_; }
+  uint32_t sink_rows() const;  // rows in the sinks page by now
+  // Rows below this position were judged by the selector.
+  uint32_t judged_end() const { return judged_end_; }
+
+  // How many of `wanted` rows the next step may append: none beyond a grid point, `wanted` if the
+  // plan settles at the prompt's end only.
+  uint32_t slice(uint32_t wanted) const;
+
+  // Room for `rows` uncommitted rows in every head. Fails, changing nothing, when the pool is full,
+  // which never happens within the reservation.
+  Result<void> append(uint32_t rows);
+  // The oldest uncommitted rows, `rows` of them, become part of the sequence.
+  void commit(uint32_t rows);
+  // Drops all rows from `length` on; length >= committed().
+  void rollback(uint32_t length);
+  // A second sequence with the same rows. Sealed pages are shared, exact rows copied. Only between
+  // steps. Fails when the pool is full.
+  Result<SequenceCache> fork(ReservationId reservation) const;
+
+  const HeadCache& head(uint32_t index) const { return heads_[index]; }
+  // Where exact row `position` of a head lies: keys and values of [head_dim] elements.
+  std::byte* exact_key(uint32_t head, uint32_t position);
+  std::byte* exact_value(uint32_t head, uint32_t position);
+  // The observed query of a layer at a position: [query_heads, head_dim] exact elements.
+  std::byte* observed_queries(uint32_t layer, uint32_t position);
+  const std::byte* observed_queries(uint32_t layer, uint32_t position) const {
+    return const_cast<SequenceCache*>(this)->observed_queries(layer, position);
+  }
+
+  SequenceBytes bytes() const;
+  // Rows kept over all heads, exact ones included.
+  size_t rows_held() const;
+
+ private:
+  friend class Settle;
+
+  struct ExactPlace {
+    PageId page;
+    uint32_t slot;
+    uint32_t slots;
+  };
+  ExactPlace exact_place(uint32_t head, uint32_t position) const;
+  template <typename Visit>  // visit(head, page, mask of slots) for exact rows [begin, end)
+  void each_exact_page(uint32_t begin, uint32_t end, Visit&& visit);
+  void free_open_pages_from(size_t first_page);
+  void close();
+
+  const CacheLayout* layout_;
+  Pool* pool_;
+  ReservationId reservation_;
+  std::vector<HeadCache> heads_;
+  std::vector<PageId> queries_;  // [layers] side pages of observed queries, or empty
+  uint32_t committed_ = 0;
+  uint32_t length_ = 0;
+  uint32_t open_begin_ = 0;
+  uint32_t open_base_ = 0;
+  uint32_t judged_end_ = 0;
+};
+
+}  // namespace skvis

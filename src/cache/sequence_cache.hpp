@@ -22,10 +22,15 @@
 
 namespace skvis {
 
+struct ExactPage {
+  PageId page = kNoPage;
+  uint64_t live = 0;
+};
+
 struct HeadCache {
-  PageId sinks = kNoPage;
+  ExactPage sinks;  // slot s holds position s
   PageTable sealed;
-  std::vector<PageId> open;  // page i holds positions from open_base + i * kOpenSlots
+  std::vector<ExactPage> open;  // page i holds positions from open_base + i * kOpenSlots
 };
 
 // Bytes of one sequence, by the rows and pages it holds; shared pages count in full.
@@ -53,6 +58,8 @@ class SequenceCache {
   uint32_t sink_rows() const;  // rows in the sinks page by now
   // Rows below this position were judged by the selector.
   uint32_t judged_end() const { return judged_end_; }
+  // Settling failed half way: nothing but closing is allowed.
+  bool broken() const { return broken_; }
 
   // How many of `wanted` rows the next step may append: none beyond a grid point, `wanted` if the
   // plan settles at the prompt's end only.
@@ -73,6 +80,12 @@ class SequenceCache {
   // Where exact row `position` of a head lies: keys and values of [head_dim] elements.
   std::byte* exact_key(uint32_t head, uint32_t position);
   std::byte* exact_value(uint32_t head, uint32_t position);
+  const std::byte* exact_key(uint32_t head, uint32_t position) const {
+    return const_cast<SequenceCache*>(this)->exact_key(head, position);
+  }
+  const std::byte* exact_value(uint32_t head, uint32_t position) const {
+    return const_cast<SequenceCache*>(this)->exact_value(head, position);
+  }
   // The observed query of a layer at a position: [query_heads, head_dim] exact elements.
   std::byte* observed_queries(uint32_t layer, uint32_t position);
   const std::byte* observed_queries(uint32_t layer, uint32_t position) const {
@@ -92,9 +105,8 @@ class SequenceCache {
     uint32_t slots;
   };
   ExactPlace exact_place(uint32_t head, uint32_t position) const;
-  template <typename Visit>  // visit(head, page, mask of slots) for exact rows [begin, end)
-  void each_exact_page(uint32_t begin, uint32_t end, Visit&& visit);
-  void free_open_pages_from(size_t first_page);
+  template <typename Visit>
+  void each_exact_page(HeadCache& head, uint32_t begin, uint32_t end, Visit&& visit);
   void close();
 
   const CacheLayout* layout_;
@@ -107,6 +119,7 @@ class SequenceCache {
   uint32_t open_begin_ = 0;
   uint32_t open_base_ = 0;
   uint32_t judged_end_ = 0;
+  bool broken_ = false;
 };
 
 }  // namespace skvis

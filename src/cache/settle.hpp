@@ -23,17 +23,6 @@ class AttentionStatistics {
                            GroupReduce reduce, std::span<float> out) const = 0;
 };
 
-// One live row of a head, in the order of positions.
-struct LiveRow {
-  uint32_t position = 0;
-  uint32_t page = 0;  // index into the sealed table, or kExact
-  uint32_t slot = 0;
-  static constexpr uint32_t kExact = UINT32_MAX;
-};
-
-// All live rows of one head, sinks and open rows included.
-std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head);
-
 // Settles at committed(), which must be a point where the plan settles; nothing is uncommitted.
 // Fails only when the pool is full beyond the reservation, before anything was changed for the
 // layer at hand; rows are then still there and the sequence can be closed.

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/rows.hpp"
+
+#include <algorithm>
+
+namespace skvis {
+
+std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uint32_t length) {
+  std::vector<LiveRow> rows;
+  const HeadCache& cache = sequence.head(head);
+  for (uint64_t rest = cache.sinks.live; rest != 0; rest &= rest - 1) {
+    const auto slot = static_cast<uint32_t>(std::countr_zero(rest));
+    if (slot < length) rows.push_back({slot, LiveRow::kExact, slot});
+  }
+  for (uint32_t page = 0; page < cache.sealed.pages.size(); ++page) {
+    const PageEntry& entry = cache.sealed.pages[page];
+    for (uint64_t rest = entry.live; rest != 0; rest &= rest - 1) {
+      const auto slot = static_cast<uint32_t>(std::countr_zero(rest));
+      rows.push_back({entry.position(slot), page, slot});
+    }
+  }
+  for (uint32_t position = sequence.open_begin(); position < length; ++position) {
+    rows.push_back({position, LiveRow::kExact, 0});
+  }
+  return rows;
+}
+
+void decode_rows(const SequenceCache& sequence, uint32_t head, Role role,
+                 std::span<const LiveRow> rows, float* out) {
+  const CacheLayout& layout = sequence.layout();
+  const HeadLayout& head_layout = layout.head(head);
+  const size_t head_dim = layout.shape().head_dim;
+  const bool key = role == Role::key;
+  const Code& code = key ? head_layout.key : head_layout.value;
+  const BlockContext& context = key ? head_layout.key_context : head_layout.value_context;
+  for (size_t i = 0; i < rows.size();) {
+    if (rows[i].page == LiveRow::kExact) {
+      const std::byte* row = key ? sequence.exact_key(head, rows[i].position)
+                                 : sequence.exact_value(head, rows[i].position);
+      load_exact(layout.plan().exact_type, row, head_dim, out + i * head_dim);
+      ++i;
+      continue;
+    }
+    // Neighbouring slots of a page together.
+    size_t end = i + 1;
+    while (end < rows.size() && rows[end].page == rows[i].page &&
+           rows[end].slot == rows[end - 1].slot + 1) {
+      ++end;
+    }
+    const PageId page = sequence.head(head).sealed.pages[rows[i].page].page;
+    const std::byte* block = sequence.pool().data(page) + (key ? 0 : head_layout.key_bytes);
+    code.decode(context, block, rows[i].slot, static_cast<uint32_t>(end - i), out + i * head_dim);
+    i = end;
+  }
+}
+
+}  // namespace skvis

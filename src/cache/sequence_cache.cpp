@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/sequence_cache.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+namespace skvis {
+namespace {
+
+// Bits [begin, end).
+uint64_t bits(uint32_t begin, uint32_t end) {
+  if (begin >= end) return 0;
+  return (end - begin == 64 ? ~uint64_t{0} : (uint64_t{1} << (end - begin)) - 1) << begin;
+}
+
+// A copy of an exact page for another holder; kNoPage when the pool is full.
+PageId copy_page(Pool& pool, PageId page, uint64_t live, ReservationId holder) {
+  const PageClass page_class = pool.class_of(page);
+  const PageId copy = pool.allocate(page_class, holder);
+  if (copy == kNoPage) return kNoPage;
+  std::memcpy(pool.data(copy), pool.data(page), pool.page_bytes(page_class));
+  pool.add_live(copy, live);
+  return copy;
+}
+
+}  // namespace
+
+SequenceCache::SequenceCache(const CacheLayout& layout, Pool& pool, ReservationId reservation)
+    : layout_(&layout),
+      pool_(&pool),
+      reservation_(reservation),
+      heads_(layout.heads()),
+      open_begin_(layout.plan().sinks),
+      open_base_(layout.plan().sinks),
+      judged_end_(layout.plan().sinks) {}
+
+SequenceCache::SequenceCache(SequenceCache&& other) noexcept
+    : layout_(other.layout_),
+      pool_(std::exchange(other.pool_, nullptr)),
+      reservation_(std::exchange(other.reservation_, kUnreserved)),
+      heads_(std::move(other.heads_)),
+      queries_(std::move(other.queries_)),
+      committed_(other.committed_),
+      length_(other.length_),
+      open_begin_(other.open_begin_),
+      open_base_(other.open_base_),
+      judged_end_(other.judged_end_),
+      broken_(other.broken_) {}
+
+SequenceCache::~SequenceCache() {
+  if (pool_ != nullptr) close();
+}
+
+void SequenceCache::close() {
+  for (HeadCache& head : heads_) {
+    if (head.sinks.page != kNoPage) pool_->free(head.sinks.page, reservation_, head.sinks.live);
+    for (const ExactPage& open : head.open) pool_->free(open.page, reservation_, open.live);
+    for (const PageEntry& entry : head.sealed.pages) {
+      pool_->free(entry.page, reservation_, entry.live);
+    }
+  }
+  for (const PageId page : queries_) pool_->free(page, reservation_, 1);
+  pool_->release(reservation_);
+  pool_ = nullptr;
+}
+
+uint32_t SequenceCache::sink_rows() const {
+  return std::min(length_, layout_->plan().sinks);
+}
+
+uint32_t SequenceCache::slice(uint32_t wanted) const {
+  return std::min(wanted, layout_->plan().settle.next_after(length_) - length_);
+}
+
+// Calls visit(page, mask) for the exact pages of a head that hold positions [begin, end), which are
+// there. Visit gets the page by reference.
+template <typename Visit>
+void SequenceCache::each_exact_page(HeadCache& head, uint32_t begin, uint32_t end, Visit&& visit) {
+  const uint32_t sinks = layout_->plan().sinks;
+  if (begin < sinks && head.sinks.page != kNoPage) {
+    visit(head.sinks, bits(begin, std::min(end, sinks)));
+  }
+  begin = std::max(begin, open_base_);
+  while (begin < end) {
+    const uint32_t page = (begin - open_base_) / kOpenSlots;
+    const uint32_t base = open_base_ + page * kOpenSlots;
+    const uint32_t stop = std::min(end, base + kOpenSlots);
+    visit(head.open[page], bits(begin - base, stop - base));
+    begin = stop;
+  }
+}
+
+Result<void> SequenceCache::append(uint32_t rows) {
+  const uint32_t end = length_ + rows;
+  const uint32_t sinks = layout_->plan().sinks;
+  const size_t open_pages =
+      end <= open_base_ ? 0 : (end - open_base_ + kOpenSlots - 1) / kOpenSlots;
+  // All pages first, so that a full pool changes nothing.
+  std::vector<PageId> taken;
+  const auto take = [&](PageClass page_class) {
+    const PageId page = pool_->allocate(page_class, reservation_);
+    if (page != kNoPage) taken.push_back(page);
+    return page != kNoPage;
+  };
+  bool complete = true;
+  if (layout_->observe() > 0 && queries_.empty()) {
+    for (uint32_t i = 0; i < layout_->shape().layers && complete; ++i) {
+      complete = take(layout_->queries_class());
+    }
+  }
+  const bool first_rows = length_ == 0 && sinks > 0;
+  for (size_t i = 0; i < heads_.size() && complete; ++i) {
+    if (first_rows && heads_[i].sinks.page == kNoPage) complete = take(layout_->sinks_class());
+    for (size_t have = heads_[i].open.size(); have < open_pages && complete; ++have) {
+      complete = take(layout_->open_class());
+    }
+  }
+  if (!complete) {
+    for (const PageId page : taken) pool_->free(page, reservation_, 0);
+    const PoolFigures figures = pool_->figures();
+    return fail("KV memory is full: {} more rows need pages, {} bytes are free and {} are reserved",
+                rows, figures.free, figures.reserved);
+  }
+  auto next = taken.begin();
+  if (layout_->observe() > 0 && queries_.empty()) {
+    for (uint32_t i = 0; i < layout_->shape().layers; ++i) {
+      pool_->add_live(*next, 1);
+      queries_.push_back(*next++);
+    }
+  }
+  for (HeadCache& head : heads_) {
+    if (first_rows && head.sinks.page == kNoPage) head.sinks.page = *next++;
+    while (head.open.size() < open_pages) head.open.push_back({*next++, 0});
+    each_exact_page(head, length_, end, [&](ExactPage& page, uint64_t mask) {
+      page.live |= mask;
+      pool_->add_live(page.page, mask);
+    });
+  }
+  length_ = end;
+  return {};
+}
+
+void SequenceCache::commit(uint32_t rows) {
+  assert(committed_ + rows <= length_);
+  committed_ += rows;
+}
+
+void SequenceCache::rollback(uint32_t length) {
+  assert(length >= committed_ && length <= length_);
+  for (HeadCache& head : heads_) {
+    each_exact_page(head, length, length_, [&](ExactPage& page, uint64_t mask) {
+      page.live &= ~mask;
+      pool_->drop_live(page.page, mask);
+    });
+    while (!head.open.empty() && head.open.back().live == 0) {
+      pool_->free(head.open.back().page, reservation_, 0);
+      head.open.pop_back();
+    }
+  }
+  length_ = length;
+}
+
+Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
+  assert(committed_ == length_);
+  SequenceCache copy(*layout_, *pool_, reservation);
+  copy.committed_ = copy.length_ = length_;
+  copy.open_begin_ = open_begin_;
+  copy.open_base_ = open_base_;
+  copy.judged_end_ = judged_end_;
+  const auto copy_exact = [&](const ExactPage& page, ExactPage& to) {
+    to = {copy_page(*pool_, page.page, page.live, reservation), page.live};
+    return to.page != kNoPage;
+  };
+  bool complete = true;
+  for (size_t i = 0; i < heads_.size() && complete; ++i) {
+    const HeadCache& head = heads_[i];
+    HeadCache& to = copy.heads_[i];
+    if (head.sinks.page != kNoPage) complete = copy_exact(head.sinks, to.sinks);
+    for (size_t k = 0; k < head.open.size() && complete; ++k) {
+      ExactPage page;
+      if ((complete = copy_exact(head.open[k], page))) to.open.push_back(page);
+    }
+    for (size_t k = 0; k < head.sealed.pages.size() && complete; ++k) {
+      const PageEntry& entry = head.sealed.pages[k];
+      pool_->share(entry.page, reservation, entry.live);
+      to.sealed.pages.push_back(entry);
+    }
+  }
+  for (size_t i = 0; i < queries_.size() && complete; ++i) {
+    const PageId page = copy_page(*pool_, queries_[i], 1, reservation);
+    if ((complete = page != kNoPage)) copy.queries_.push_back(page);
+  }
+  if (!complete)
+    return fail("KV memory is full: a second sequence of {} tokens does not fit", length_);
+  return copy;
+}
+
+SequenceCache::ExactPlace SequenceCache::exact_place(uint32_t head, uint32_t position) const {
+  const uint32_t sinks = layout_->plan().sinks;
+  if (position < sinks) return {heads_[head].sinks.page, position, sinks};
+  const uint32_t offset = position - open_base_;
+  return {heads_[head].open[offset / kOpenSlots].page, offset % kOpenSlots, kOpenSlots};
+}
+
+std::byte* SequenceCache::exact_key(uint32_t head, uint32_t position) {
+  const ExactPlace place = exact_place(head, position);
+  return pool_->data(place.page) + layout_->exact_key_offset(place.slot);
+}
+
+std::byte* SequenceCache::exact_value(uint32_t head, uint32_t position) {
+  const ExactPlace place = exact_place(head, position);
+  return pool_->data(place.page) + layout_->exact_value_offset(place.slot, place.slots);
+}
+
+std::byte* SequenceCache::observed_queries(uint32_t layer, uint32_t position) {
+  return pool_->data(queries_[layer]) +
+         position % layout_->observe() * layout_->shape().query_heads * layout_->exact_row_bytes();
+}
+
+SequenceBytes SequenceCache::bytes() const {
+  SequenceBytes sum;
+  const size_t exact_row = 2 * layout_->exact_row_bytes();
+  const auto add = [&](PageId page, uint64_t live, size_t row_bytes) {
+    sum.rows += static_cast<size_t>(std::popcount(live)) * row_bytes;
+    sum.pages += pool_->page_bytes(pool_->class_of(page));
+  };
+  for (uint32_t i = 0; i < heads_.size(); ++i) {
+    const HeadCache& head = heads_[i];
+    if (head.sinks.page != kNoPage) add(head.sinks.page, head.sinks.live, exact_row);
+    for (const ExactPage& open : head.open) add(open.page, open.live, exact_row);
+    const size_t sealed_row = pool_->page_bytes(layout_->head(i).sealed) / kPageSlots;
+    for (const PageEntry& entry : head.sealed.pages) add(entry.page, entry.live, sealed_row);
+  }
+  for (const PageId page : queries_) add(page, 1, pool_->page_bytes(layout_->queries_class()));
+  return sum;
+}
+
+size_t SequenceCache::rows_held() const {
+  size_t rows = 0;
+  for (const HeadCache& head : heads_) {
+    rows += static_cast<size_t>(std::popcount(head.sinks.live)) + head.sealed.rows();
+    for (const ExactPage& open : head.open) rows += static_cast<size_t>(std::popcount(open.live));
+  }
+  return rows;
+}
+
+}  // namespace skvis

@@ -9,12 +9,6 @@
 namespace skvis {
 namespace {
 
-// Bits [begin, end).
-uint64_t bits(uint32_t begin, uint32_t end) {
-  if (begin >= end) return 0;
-  return (end - begin == 64 ? ~uint64_t{0} : (uint64_t{1} << (end - begin)) - 1) << begin;
-}
-
 // A copy of an exact page for another holder; kNoPage when the pool is full.
 PageId copy_page(Pool& pool, PageId page, uint64_t live, ReservationId holder) {
   const PageClass page_class = pool.class_of(page);
@@ -72,24 +66,6 @@ uint32_t SequenceCache::sink_rows() const {
 
 uint32_t SequenceCache::slice(uint32_t wanted) const {
   return std::min(wanted, layout_->plan().settle.next_after(length_) - length_);
-}
-
-// Calls visit(page, mask) for the exact pages of a head that hold positions [begin, end), which are
-// there. Visit gets the page by reference.
-template <typename Visit>
-void SequenceCache::each_exact_page(HeadCache& head, uint32_t begin, uint32_t end, Visit&& visit) {
-  const uint32_t sinks = layout_->plan().sinks;
-  if (begin < sinks && head.sinks.page != kNoPage) {
-    visit(head.sinks, bits(begin, std::min(end, sinks)));
-  }
-  begin = std::max(begin, open_base_);
-  while (begin < end) {
-    const uint32_t page = (begin - open_base_) / kOpenSlots;
-    const uint32_t base = open_base_ + page * kOpenSlots;
-    const uint32_t stop = std::min(end, base + kOpenSlots);
-    visit(head.open[page], bits(begin - base, stop - base));
-    begin = stop;
-  }
 }
 
 Result<void> SequenceCache::append(uint32_t rows) {

@@ -10,6 +10,7 @@
 // sequence, rollback takes them away. Settling (settle.hpp) moves rows from open to sealed pages.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,6 +22,12 @@
 #include "cache/pool.hpp"
 
 namespace skvis {
+
+// A mask of slots [begin, end).
+inline uint64_t slot_bits(uint32_t begin, uint32_t end) {
+  if (begin >= end) return 0;
+  return (end - begin == 64 ? ~uint64_t{0} : (uint64_t{1} << (end - begin)) - 1) << begin;
+}
 
 struct ExactPage {
   PageId page = kNoPage;
@@ -105,6 +112,8 @@ class SequenceCache {
     uint32_t slots;
   };
   ExactPlace exact_place(uint32_t head, uint32_t position) const;
+  // Calls visit(ExactPage&, mask) for the exact pages of a head that hold positions [begin, end),
+  // which are there.
   template <typename Visit>
   void each_exact_page(HeadCache& head, uint32_t begin, uint32_t end, Visit&& visit);
   void close();
@@ -121,5 +130,21 @@ class SequenceCache {
   uint32_t judged_end_ = 0;
   bool broken_ = false;
 };
+
+template <typename Visit>
+void SequenceCache::each_exact_page(HeadCache& head, uint32_t begin, uint32_t end, Visit&& visit) {
+  const uint32_t sinks = layout_->plan().sinks;
+  if (begin < sinks && head.sinks.page != kNoPage) {
+    visit(head.sinks, slot_bits(begin, std::min(end, sinks)));
+  }
+  begin = std::max(begin, open_base_);
+  while (begin < end) {
+    const uint32_t page = (begin - open_base_) / kOpenSlots;
+    const uint32_t base = open_base_ + page * kOpenSlots;
+    const uint32_t stop = std::min(end, base + kOpenSlots);
+    visit(head.open[page], slot_bits(begin - base, stop - base));
+    begin = stop;
+  }
+}
 
 }  // namespace skvis

@@ -4,8 +4,9 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -31,14 +32,14 @@ class ModelFiles {
 
   // Tensors by Hugging Face name: "model.layers.0.self_attn.q_proj.weight". A tied model has no
   // "lm_head.weight" even where the file repeats the embedding. The view is valid while this object
-  // lives (moving it is fine).
+  // lives (moving it is fine). An error when the tensor is missing or its format cannot be read.
   bool has(std::string_view name) const { return entries_.contains(std::string(name)); }
   Result<TensorView> tensor(std::string_view name) const;
-  // As above, with the shape checked and an error that names file, tensor, expected and found.
+  // As above, and an error with both shapes unless the tensor has this one.
   Result<TensorView> tensor(std::string_view name, std::span<const size_t> shape) const;
   // Every tensor's name, sorted.
   std::vector<std::string> names() const;
-  // Bytes of all tensors as stored; the number of values in them.
+  // Bytes of all tensors as stored, and number of values in them.
   size_t weight_bytes() const { return weight_bytes_; }
   size_t parameters() const { return parameters_; }
   // The tensor has been converted: its pages may leave memory (reading it again still works).
@@ -49,31 +50,35 @@ class ModelFiles {
   const std::filesystem::path& tokenizer_json() const { return tokenizer_json_; }
   const GgufFile* gguf() const { return gguf_.empty() ? nullptr : &gguf_.front(); }
 
-  // From chat_template.jinja, tokenizer_config.json or tokenizer.chat_template; of several named
-  // templates the one called "default".
-  const std::optional<std::string>& chat_template() const { return chat_template_; }
+  // All chat templates by name ("default", "tool_use", ...), from chat_template.jinja,
+  // tokenizer_config.json or the GGUF metadata; and the one to use: "default", or the only one.
+  const std::map<std::string, std::string>& chat_templates() const { return chat_templates_; }
+  std::optional<std::string> chat_template() const;
   // bos_token and eos_token as text, which templates may name; empty where the files do not say.
   const std::string& bos_token() const { return bos_token_; }
   const std::string& eos_token() const { return eos_token_; }
 
-  // "Hugging Face folder, 2 files" or "GGUF v3", for `model info`.
+  // "Hugging Face folder, 2 files" or "GGUF v3, 1 file", for `model info`.
   std::string description() const;
 
  private:
   struct Entry {
     TensorView view;
     std::string problem;  // not empty: why the tensor cannot be read
-    size_t file = 0;      // index of its mapping
   };
 
   ModelFiles() = default;
   Result<void> open_folder();
-  Result<void> add_safetensors(const std::string& name);
+  Result<void> open_shards();
+  Result<void> add_safetensors(const std::filesystem::path& file);
   Result<void> read_tokenizer_config();
   Result<void> open_gguf();
-  Result<void> add_gguf_tensors(const GgufFile& file, size_t index);
-  Result<void> finish();
-  const MappedFile& mapping(size_t index) const;
+  Result<void> open_split_files();
+  Result<void> add_gguf_tensors();
+  void read_gguf_tokens();
+  Result<void> add_entry(std::string name, Entry entry, std::string_view origin);
+  void finish();
+  const MappedFile* mapping_of(const TensorView& tensor) const;
 
   std::filesystem::path path_;
   ModelConfig config_;
@@ -84,7 +89,7 @@ class ModelFiles {
   size_t weight_bytes_ = 0;
   size_t parameters_ = 0;
   std::filesystem::path tokenizer_json_;
-  std::optional<std::string> chat_template_;
+  std::map<std::string, std::string> chat_templates_;
   std::string bos_token_;
   std::string eos_token_;
 };

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -27,7 +28,12 @@ class Descriptor {
   int fd_;
 };
 
-// Opens a regular file and answers its size.
+// Reading a pipe or a device could wait for ever, so opening one must not: it is refused below.
+int open_to_read(const std::filesystem::path& path) {
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+// The size of an open regular file.
 Result<size_t> file_size(int fd, const std::filesystem::path& path) {
   struct stat status {};
   if (fd < 0 || ::fstat(fd, &status) != 0) {
@@ -40,7 +46,7 @@ Result<size_t> file_size(int fd, const std::filesystem::path& path) {
 }  // namespace
 
 Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   SKVIS_TRY(const size_t size, file_size(file.get(), path));
   if (size > max_bytes) {
     return fail("{}: {} bytes, more than the {} allowed here", path.string(), size, max_bytes);
@@ -50,7 +56,8 @@ Result<std::string> read_file(const std::filesystem::path& path, size_t max_byte
   while (done < size) {
     const ssize_t got = ::read(file.get(), content.data() + done, size - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return fail("{}: read failed: {}", path.string(), std::strerror(errno));
+    if (got < 0) return fail("{}: read failed: {}", path.string(), std::strerror(errno));
+    if (got == 0) return fail("{}: ended at {} of {} bytes", path.string(), done, size);
     done += static_cast<size_t>(got);
   }
   return content;
@@ -81,7 +88,7 @@ Result<void> write_file(const std::filesystem::path& path, std::string_view cont
 }
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   MappedFile mapped;
   SKVIS_TRY(mapped.size_, file_size(file.get(), path));
   mapped.path_ = path;
@@ -110,7 +117,7 @@ MappedFile::~MappedFile() {
 void MappedFile::drop_resident(size_t offset, size_t length) const {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const size_t begin = (offset + page - 1) / page * page;
-  const size_t end = std::min(offset + length, size_) / page * page;
+  const size_t end = (offset + std::min(length, size_ - std::min(offset, size_))) / page * page;
   if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 

@@ -24,14 +24,17 @@ struct Amount {
 
 struct BudgetRequest {
   const CacheShape* shape = nullptr;
-  Amount amount;
-  std::span<const Amount> table;        // [heads] explicit amounts; empty unless the plan has them
-  std::span<const uint32_t> row_bytes;  // [heads] bytes of one encoded row, keys and values
-  std::span<const uint8_t>
-      selectable;       // [heads] 0: the head keeps all rows (sliding layers, `all`)
+  Amount amount = {};
+  std::span<const Amount> table = {};  // [heads] explicit amounts; empty unless the plan has them
+  std::span<const uint32_t> row_bytes = {};  // [heads] bytes of one encoded row, keys and values
+  std::span<const uint8_t> selectable =
+      {};               // [heads] 0: the head keeps all rows (sliding layers, `all`)
   uint32_t tokens = 0;  // tokens of the sequence so far
+  // Sinks and exact tail: of each head's rows so many are exact ones of exact_row_bytes each.
+  uint32_t exact_rows = 0;
+  uint32_t exact_row_bytes = 0;
   // One score per row of each head, where the budget asked for them: [heads][rows of the head].
-  std::span<const std::span<const float>> scores;
+  std::span<const std::span<const float>> scores = {};
 };
 
 struct Budget {
@@ -41,8 +44,10 @@ struct Budget {
   bool needs_table = false;
   // counts [heads]: rows each head may keep of `tokens` tokens, protected rows included. Never more
   // than `tokens`; rounding never exceeds the amount. Exact: bytes are spent to less than one row.
+  // Layers that read another layer's rows (shape.owner) repeat its counts and cost nothing.
   void (*counts)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
-  // The most that counts() could ever answer for `tokens` tokens, scores unknown.
+  // [heads] The most that counts() could answer for any number of tokens up to `tokens`, scores
+  // unknown. Monotonic in `tokens`.
   void (*upper_bound)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
 };
 

@@ -36,8 +36,8 @@ struct KeepRule {
   const Selector* selector = nullptr;  // null: every row is kept
   const Budget* budget = nullptr;      // set when selector is
   Amount amount;
-  std::vector<Amount> table;           // [heads] when the plan gives explicit amounts, else empty
-  Settings settings;                   // complete: the selector's parameters with their defaults
+  std::vector<Amount> table;  // [heads] when the plan gives explicit amounts, else empty
+  Settings settings;          // complete: the selector's parameters with their defaults
 };
 
 // One (layer, KV head).
@@ -56,8 +56,11 @@ struct Plan {
   ExactType exact_type = ExactType::f16;
   SettleRule settle;
   KeepRule keep;
-  std::vector<HeadPlan> heads;  // [layers * kv_heads]
+  std::vector<HeadPlan> heads;      // [layers * kv_heads]
+  std::vector<uint8_t> selectable;  // [heads] 1 where !keep_all, as budgets read it
 
+  // Newest rows that are never dropped at a grid point: the exact tail and `recent` overlap.
+  uint32_t protected_tail() const { return exact > recent ? exact : recent; }
   bool drops() const { return keep.selector != nullptr; }
   const HeadPlan& head(HeadId id) const { return heads[shape.index(id)]; }
   BudgetRequest budget_request(uint32_t tokens) const;  // views into this plan; do not outlive it
@@ -70,9 +73,9 @@ struct Plan {
 };
 
 struct PlanOptions {
-  bool precise = false;              // exact rows in F32, and codec f16/bf16 replaced by f32
-  std::string model_identity;        // goes into Plan::identity
-  std::filesystem::path plan_folder; // presets; empty: the built-in ones only
+  bool precise = false;               // exact rows in F32, and codec f16/bf16 replaced by f32
+  std::string model_identity;         // goes into Plan::identity
+  std::filesystem::path plan_folder;  // presets; empty: the built-in ones only
 };
 
 // `text` is a preset's name ("int8"), a JSON file's path, JSON itself, or one line such as

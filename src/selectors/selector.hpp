@@ -31,6 +31,7 @@ struct Parameter {
   double min = 0;
   double max = 0;
   bool whole = true;                             // refuse fractions
+  bool odd = false;                              // refuse even numbers
   std::span<const std::string_view> words = {};  // if not empty: the value is an index into these
 };
 
@@ -53,7 +54,7 @@ struct SelectorNeeds {
 // All that a selector sees of one head when the sequence settles. Rows are the live rows of the
 // head in the order of their positions; arrays that were not asked for are null.
 struct SelectorView {
-  HeadId id;
+  HeadId id = {};
   uint32_t group_size = 1;  // query heads of this KV head
   uint32_t rows = 0;
   uint32_t tokens = 0;                  // tokens of the sequence so far; positions are below it
@@ -61,8 +62,8 @@ struct SelectorView {
   const float* columns = nullptr;       // [group_size or 1, rows] column sums of probabilities
   uint32_t query_rows = 0;              // how many query rows the sums run over
   const float* queries = nullptr;       // [group_size, query_rows, head_dim]
-  RowsView keys;                        // [rows, head_dim]
-  RowsView values;
+  RowsView keys = {};                   // [rows, head_dim]
+  RowsView values = {};
   float* state = nullptr;  // [rows, state_per_row] the selector's own, moves with rows
 };
 

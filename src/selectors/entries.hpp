@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The entries of the registry, one per file of this room.
+#pragma once
+
+#include "selectors/selector.hpp"
+
+namespace skvis {
+
+extern const Selector kStreaming;
+extern const Selector kSnapkv;
+
+}  // namespace skvis

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// SnapKV (Li et al., 2024): what the last queries attended to, pooled over neighbouring rows so
+// that what surrounds an important token stays with it.
+//
+//   mean[g, j] = column sum of the last `observe` queries of query head g / their number
+//   pooled[g, j] = average or maximum of mean[g, j - kernel/2 .. j + kernel/2], zeros outside
+//   score[j] = mean or maximum of pooled[., j] over the query heads of the KV head
+//
+// Only rows before the observation window are pooled, and the window's own rows lie outside: their
+// columns are causal, hence biased towards old ones. They get the highest score instead. Pooling
+// comes before the reduction over the group; with maxima the other order would choose differently.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "selectors/entries.hpp"
+
+namespace skvis {
+namespace {
+
+enum Pool : int { average, maximum };
+
+constexpr std::array<std::string_view, 2> kPools = {"avg", "max"};
+constexpr std::array<std::string_view, 2> kGroups = {"mean", "max"};
+constexpr std::array<Parameter, 4> kParameters = {{
+    {.name = "observe", .fallback = 32, .min = 1, .max = 1024},
+    {.name = "kernel", .fallback = 5, .min = 1, .max = 63, .odd = true},
+    {.name = "pool", .fallback = 0, .min = 0, .max = 1, .words = kPools},
+    {.name = "group", .fallback = 0, .min = 0, .max = 1, .words = kGroups},
+}};
+
+int setting(const Settings& settings, std::string_view name, double fallback) {
+  const auto it = settings.find(name);
+  return static_cast<int>(it != settings.end() ? it->second : fallback);
+}
+
+SelectorNeeds needs(const Settings& settings) {
+  return {.columns = QueryRows::last,
+          .observe = static_cast<uint32_t>(setting(settings, "observe", 32))};
+}
+
+// A damaged column must not decide: NaN, infinite and negative sums count as no attention.
+double clean(float sum) {
+  return std::isfinite(sum) && sum > 0 ? static_cast<double>(sum) : 0.0;
+}
+
+// One query head: the pooled column j of columns [rows], zeros outside.
+double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, int pool) {
+  const uint32_t half = kernel / 2;
+  const uint32_t begin = j > half ? j - half : 0;
+  const uint32_t end = std::min(rows, j + half + 1);
+  double sum = 0;
+  double largest = 0;
+  for (uint32_t i = begin; i < end; ++i) {
+    const double value = clean(columns[i]);
+    sum += value;
+    largest = std::max(largest, value);
+  }
+  return pool == maximum ? largest : sum / kernel;
+}
+
+void score(const Settings& settings, const SelectorView& view, float* scores) {
+  const auto kernel = static_cast<uint32_t>(setting(settings, "kernel", 5));
+  const int pool = setting(settings, "pool", average);
+  const bool group_maximum = setting(settings, "group", 0) == 1;
+
+  // Rows of the observation window: the positions of the queries that the sums run over.
+  const uint32_t window_begin = view.tokens > view.query_rows ? view.tokens - view.query_rows : 0;
+  const uint32_t* end = view.positions + view.rows;
+  const auto judged =
+      static_cast<uint32_t>(std::lower_bound(view.positions, end, window_begin) - view.positions);
+
+  const double scale = 1.0 / std::max<uint32_t>(view.query_rows, 1);
+  float highest = 0;
+  for (uint32_t j = 0; j < judged; ++j) {
+    double reduced = 0;
+    for (uint32_t g = 0; g < view.group_size; ++g) {
+      const float* columns = view.columns + size_t{g} * view.rows;
+      const double value = pooled(columns, judged, j, kernel, pool) * scale;
+      reduced = group_maximum ? std::max(reduced, value) : reduced + value;
+    }
+    if (!group_maximum) reduced /= view.group_size;
+    scores[j] = static_cast<float>(reduced);
+    highest = std::max(highest, scores[j]);
+  }
+  std::fill(scores + judged, scores + view.rows, highest + 1.0f);
+}
+
+}  // namespace
+
+const Selector kSnapkv = {
+    .name = "snapkv",
+    .summary = "what the last queries attended to, pooled over neighbours (SnapKV)",
+    .horizon = Horizon::grid,
+    .sees_later_queries = true,
+    .parameters = kParameters,
+    .needs = needs,
+    .score = score,
+};
+
+}  // namespace skvis

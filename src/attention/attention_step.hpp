@@ -13,12 +13,13 @@
 #include "attention/layer_cache.hpp"
 #include "base/result.hpp"
 #include "base/thread_pool.hpp"
-#include "cache/settle.hpp"
+#include "cache/sequence_cache.hpp"
+#include "selectors/selector.hpp"
 
 namespace skvis {
 
 // The rows of one sequence in a step: rows [first_row, first_row + rows) of the step's batch, at
-// the sequence's positions from length() on.
+// the sequence's positions from length() on. A sequence has at most one slice in a step.
 struct SequenceSlice {
   SequenceCache* sequence = nullptr;
   uint32_t first_row = 0;
@@ -31,54 +32,44 @@ struct SequenceSlice {
 struct StepRequests {
   bool log_sum_exp = false;
   bool queries_and_keys = false;
-  bool probability_rows = false;        // generated rows only
+  bool probability_rows = false;        // of generated rows
   QueryRows columns = QueryRows::none;  // over the rows of this step
   uint32_t column_rows = 0;             // last, sampled: how many rows of each slice
   GroupReduce reduce = GroupReduce::none;
 };
 
-// Answers for one layer of one slice.
+// Answers for one layer of one slice. Rows of a KV head are its live rows in the order of positions
+// (live_rows in cache/rows.hpp), the step's own rows included.
 struct LayerRecord {
+  std::vector<uint32_t> positions;   // [rows]
   std::vector<float> log_sum_exp;    // [rows, query_heads]
   std::vector<float> q_before_rope;  // [rows, query_heads, head_dim]
   std::vector<float> q_after_rope;
   std::vector<float> k_before_rope;  // [rows, kv_heads, head_dim]
   std::vector<float> k_after_rope;
-  std::vector<uint32_t> positions;  // [rows]
-  // Per KV head; rows of the head are its live rows in the order of positions (see live_rows).
   std::vector<std::vector<float>> columns;        // [kv_heads][group_size or 1, live rows]
   std::vector<std::vector<float>> probabilities;  // [kv_heads][rows, group_size, live rows]
 };
 
-// The records of a step: [slice][layer].
-struct StepRecords {
-  std::vector<std::vector<LayerRecord>> slices;
-};
-
-// Which kernels a layout's heads use, for the line that is printed at start.
 class AttentionStep final : public LayerCache {
  public:
   // Appends room for the slices' rows to every sequence; on failure nothing is appended.
   static Result<std::unique_ptr<AttentionStep>> begin(std::span<const SequenceSlice> slices,
                                                       ThreadPool& threads,
                                                       const StepRequests& requests = {});
-  ~AttentionStep() override;
+  ~AttentionStep() override;  // rolls back what was not committed
   void attend(const LayerInput& input, float* out) override;
-  // Commits all rows of all slices. Without it the destructor rolls back.
-  void commit();
-  StepRecords& records();
+
+  // The first `rows` rows of a slice become part of its sequence; the others are rolled back.
+  void commit(size_t slice, uint32_t rows);
+  void commit_all();
+  // [layers], as far as the step has run.
+  const std::vector<LayerRecord>& records(size_t slice) const;
 
  private:
   struct State;
   explicit AttentionStep(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
-};
-
-// The statistics that settle asks for, computed from stored queries and rows.
-class StoredAttention final : public AttentionStatistics {
- public:
-  void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
-                   GroupReduce reduce, std::span<float> out) const override;
 };
 
 }  // namespace skvis

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "attention/fused.hpp"
+
+#include <algorithm>
+
+namespace skvis {
+namespace {
+
+uint32_t runs(size_t pages, uint32_t per_run) {
+  return static_cast<uint32_t>((pages + per_run - 1) / per_run);
+}
+
+kernels::ElementType element_type(ExactType type) {
+  switch (type) {
+    case ExactType::f16:
+      return kernels::ElementType::f16;
+    case ExactType::bf16:
+      return kernels::ElementType::bf16;
+    case ExactType::f32:
+      break;
+  }
+  return kernels::ElementType::f32;
+}
+
+void mask_logits(float* logits, uint64_t live) {
+  for (uint64_t dead = ~live; dead != 0; dead &= dead - 1) {
+    logits[std::countr_zero(dead)] = kEmptyMaximum;
+  }
+}
+
+// Exact rows [slot, slot + count) of a page of `slots` slots.
+void attend_exact_rows(const kernels::Kernels& kernels, const FusedQuery& query,
+                       const std::byte* page, uint32_t slots, uint32_t slot, uint32_t count,
+                       FusedScratch& scratch, const Partial& out) {
+  const CacheLayout& layout = query.sequence->layout();
+  const size_t head_dim = layout.shape().head_dim;
+  const auto type = static_cast<size_t>(element_type(layout.plan().exact_type));
+  for (size_t row = 0; row < out.rows; row += kFusedRows) {
+    const size_t rows = std::min<size_t>(kFusedRows, out.rows - row);
+    float* logits = scratch.logits.data();
+    kernels.row_dots[type]({.matrix = page + layout.exact_key_offset(slot),
+                            .tokens = count,
+                            .depth = head_dim,
+                            .row_stride = head_dim,
+                            .x = query.q + row * head_dim,
+                            .x_stride = head_dim,
+                            .rows = rows,
+                            .out = logits,
+                            .out_stride = kPageSlots});
+    for (size_t i = 0; i < rows; ++i) {
+      out.add_logits(kernels, row + i, logits + i * kPageSlots, count);
+    }
+    kernels.exact_product[type]({.matrix = page + layout.exact_value_offset(slot, slots),
+                                 .lanes = head_dim,
+                                 .depth = count,
+                                 .row_stride = head_dim,
+                                 .x = logits,
+                                 .x_stride = kPageSlots,
+                                 .rows = rows,
+                                 .out = out.accumulator + row * out.width,
+                                 .out_stride = out.width,
+                                 .add = true,
+                                 .prefetch = nullptr});
+  }
+}
+
+}  // namespace
+
+size_t sealed_width(const HeadLayout& head) {
+  return head.value.accumulator_width(head.value_context);
+}
+
+uint32_t sealed_partials(const FusedQuery& query) {
+  return runs(query.sequence->head(query.head).sealed.pages.size(), kSealedPagesPerPartial);
+}
+
+uint32_t open_partials(const FusedQuery& query) {
+  return std::max(1u, runs(query.sequence->head(query.head).open.size(), kOpenPagesPerPartial));
+}
+
+void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uint32_t index,
+                   FusedScratch& scratch, const Partial& out) {
+  const HeadLayout& head = query.sequence->layout().head(query.head);
+  const Pool& pool = query.sequence->pool();
+  const auto& pages = query.sequence->head(query.head).sealed.pages;
+  const size_t first = size_t{index} * kSealedPagesPerPartial;
+  const size_t last = std::min(pages.size(), first + kSealedPagesPerPartial);
+  out.clear();
+  for (size_t i = first; i < last; ++i) {
+    const uint64_t live = query.begin > 0 ? pages[i].live_from(query.begin) : pages[i].live;
+    if (live == 0) continue;
+    const std::byte* block = pool.data(pages[i].page);
+    for (size_t row = 0; row < out.rows; row += kFusedRows) {
+      const auto rows = static_cast<uint32_t>(std::min<size_t>(kFusedRows, out.rows - row));
+      float* logits = scratch.logits.data();
+      head.key.codec->score(head.key_context, block,
+                            query.prepared + row / kFusedRows * query.prepared_stride, rows,
+                            logits);
+      for (size_t r = 0; r < rows; ++r) {
+        if (live != ~uint64_t{0}) mask_logits(logits + r * kPageSlots, live);
+        out.add_logits(kernels, row + r, logits + r * kPageSlots, kPageSlots);
+      }
+      head.value.codec->accumulate(head.value_context, block + head.key_bytes, logits, rows,
+                                   out.accumulator + row * out.width);
+    }
+  }
+}
+
+void attend_open(const kernels::Kernels& kernels, const FusedQuery& query, uint32_t index,
+                 FusedScratch& scratch, const Partial& out) {
+  const SequenceCache& sequence = *query.sequence;
+  const HeadCache& head = sequence.head(query.head);
+  const Pool& pool = sequence.pool();
+  out.clear();
+  if (index == 0 && head.sinks.page != kNoPage) {
+    const uint32_t end = std::min(sequence.sink_rows(), query.end);
+    if (query.begin < end) {
+      attend_exact_rows(kernels, query, pool.data(head.sinks.page), sequence.layout().plan().sinks,
+                        query.begin, end - query.begin, scratch, out);
+    }
+  }
+  const size_t first = size_t{index} * kOpenPagesPerPartial;
+  const size_t last = std::min(head.open.size(), first + kOpenPagesPerPartial);
+  for (size_t i = first; i < last; ++i) {
+    const uint32_t base = sequence.open_base() + static_cast<uint32_t>(i) * kOpenSlots;
+    const uint32_t begin = std::max({base, sequence.open_begin(), query.begin});
+    const uint32_t end = std::min(base + kOpenSlots, query.end);
+    if (begin >= end) continue;
+    attend_exact_rows(kernels, query, pool.data(head.open[i].page), kOpenSlots, begin - base,
+                      end - begin, scratch, out);
+  }
+}
+
+}  // namespace skvis

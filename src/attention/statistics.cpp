@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "attention/statistics.hpp"
+
+#include <algorithm>
+
+#include "attention/partial.hpp"
+#include "base/aligned.hpp"
+
+namespace skvis {
+
+HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length)
+    : group_(sequence.layout().shape().group_size()),
+      head_dim_(sequence.layout().shape().head_dim),
+      rows_(live_rows(sequence, head, length)) {
+  lanes_ = round_up(rows_.size(), kernels::kLaneMultiple);
+  columns_.resize(lanes_ * head_dim_);
+  std::vector<float> tile(kPageSlots * head_dim_);
+  for (size_t first = 0; first < rows_.size(); first += kPageSlots) {
+    const size_t count = std::min<size_t>(kPageSlots, rows_.size() - first);
+    decode_rows(sequence, head, Role::key, std::span(rows_).subspan(first, count), tile.data());
+    for (size_t channel = 0; channel < head_dim_; ++channel) {
+      for (size_t i = 0; i < count; ++i) {
+        columns_[channel * lanes_ + first + i] = tile[i * head_dim_ + channel];
+      }
+    }
+  }
+}
+
+void HeadKeys::probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin,
+                             uint32_t end, std::span<float> probabilities) const {
+  const size_t count = rows_.size();
+  const auto visible = [&](size_t i) {
+    return rows_[i].position >= begin && rows_[i].position < end;
+  };
+  std::vector<float> logits(kernels::kMaxRows * lanes_);
+  for (size_t row = 0; row < group_; row += kernels::kMaxRows) {
+    const size_t rows = std::min(kernels::kMaxRows, group_ - row);
+    kernels.exact_product[static_cast<size_t>(kernels::ElementType::f32)](
+        {.matrix = columns_.data(),
+         .lanes = lanes_,
+         .depth = head_dim_,
+         .row_stride = lanes_,
+         .x = q + row * head_dim_,
+         .x_stride = head_dim_,
+         .rows = rows,
+         .out = logits.data(),
+         .out_stride = lanes_,
+         .add = false,
+         .prefetch = nullptr});
+    for (size_t r = 0; r < rows; ++r) {
+      float* row_logits = logits.data() + r * lanes_;
+      for (size_t i = 0; i < count; ++i) {
+        if (!visible(i)) row_logits[i] = kEmptyMaximum;
+      }
+      const float maximum = kernels.row_max(row_logits, count);
+      const float sum = kernels.exp_sum(row_logits, count, maximum);
+      const float factor = sum > 0 ? 1.0f / sum : 0.0f;
+      for (size_t i = 0; i < count; ++i) {
+        probabilities[(row + r) * count + i] = row_logits[i] * factor;
+      }
+    }
+  }
+}
+
+void add_columns(std::span<const float> probabilities, size_t group, GroupReduce reduce,
+                 std::span<float> sums) {
+  const size_t count = probabilities.size() / group;
+  if (reduce == GroupReduce::none) {
+    for (size_t i = 0; i < probabilities.size(); ++i) sums[i] += probabilities[i];
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    float value = 0;
+    for (size_t head = 0; head < group; ++head) {
+      const float probability = probabilities[head * count + i];
+      value = reduce == GroupReduce::max ? std::max(value, probability) : value + probability;
+    }
+    sums[i] += reduce == GroupReduce::mean ? value / static_cast<float>(group) : value;
+  }
+}
+
+void StoredAttention::column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
+                                  GroupReduce reduce, std::span<float> out) const {
+  const CacheLayout& layout = sequence.layout();
+  const CacheShape& shape = layout.shape();
+  const kernels::Kernels& kernels = kernels::active_kernels();
+  const HeadId id = shape.head(head);
+  const uint32_t length = sequence.committed();
+  const size_t group = shape.group_size();
+  const HeadKeys keys(sequence, head, length);
+  std::vector<float> q(group * shape.head_dim);
+  std::vector<float> probabilities(group * keys.rows().size());
+  std::fill(out.begin(), out.end(), 0.0f);
+  for (uint32_t position = length - query_rows; position < length; ++position) {
+    const std::byte* stored =
+        sequence.observed_queries(id.layer, position) + id.head * group * layout.exact_row_bytes();
+    load_exact(layout.plan().exact_type, stored, q.size(), q.data());
+    for (float& value : q) value *= shape.attention_scale;
+    const uint32_t window = layout.head(head).window;
+    const uint32_t begin = window > 0 && position + 1 > window ? position + 1 - window : 0;
+    keys.probabilities(kernels, q.data(), begin, position + 1, probabilities);
+    add_columns(probabilities, group, reduce, out);
+  }
+}
+
+}  // namespace skvis

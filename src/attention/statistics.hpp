@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What selectors ask of attention beyond its result: probabilities, summed over query rows or as
+// they are. Computed in a second pass over keys only, a few query rows at a time; a full attention
+// matrix is never stored.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/layer_cache.hpp"
+#include "cache/rows.hpp"
+#include "cache/settle.hpp"
+#include "kernels/table.hpp"
+
+namespace skvis {
+
+// The keys of one head, decoded once, as probabilities need them.
+class HeadKeys {
+ public:
+  HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length);
+  std::span<const LiveRow> rows() const { return rows_; }
+
+  // Softmax over the visible rows: probabilities [group_size, rows().size()] of one query position.
+  // q: [group_size, head_dim] rotated and scaled. Sees positions [begin, end).
+  void probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin, uint32_t end,
+                     std::span<float> probabilities) const;
+
+ private:
+  size_t group_ = 0;
+  size_t head_dim_ = 0;
+  size_t lanes_ = 0;  // rows rounded up
+  std::vector<LiveRow> rows_;
+  std::vector<float> columns_;  // [head_dim, lanes] keys, transposed
+};
+
+// sums [group_size or 1, rows] += the probabilities of one query position, reduced over the group.
+void add_columns(std::span<const float> probabilities, size_t group, GroupReduce reduce,
+                 std::span<float> sums);
+
+// The statistics that settle asks for, from the queries that the sequence observed.
+class StoredAttention final : public AttentionStatistics {
+ public:
+  void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
+                   GroupReduce reduce, std::span<float> out) const override;
+};
+
+}  // namespace skvis

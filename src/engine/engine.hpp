@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// One model, one plan, one pool of KV memory, and the step over many sequences that everything else
+// (generation, logits, benchmarks, the server) is made of.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "attention/attention_step.hpp"
+#include "base/result.hpp"
+#include "base/thread_pool.hpp"
+#include "cache/sequence_cache.hpp"
+#include "engine/loaded_model.hpp"
+#include "plan/plan.hpp"
+
+namespace skvis {
+
+struct EngineOptions {
+  std::string plan = "int8";
+  size_t kv_memory = 0;  // bytes; 0: a quarter of the memory that is free
+  size_t threads = 0;    // 0: as many as this process may use
+  uint32_t context = 0;  // 0: the model's own; more than the model's own is refused
+  DenseMode mode = DenseMode::fast;
+  LoadProgress progress;
+};
+
+// What one sequence does in a step. Its rows may not go beyond a grid point: see
+// SequenceCache::slice.
+struct StepWork {
+  SequenceCache* sequence = nullptr;
+  std::span<const uint32_t> tokens;
+  RowKind kind = RowKind::prompt;
+  uint32_t logits_rows = 0;  // the last so many rows write logits
+  bool prompt_ends = false;  // the last row ends the prompt: plans may settle here
+};
+
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
+                                                const EngineOptions& options);
+
+  const LoadedModel& model() const { return model_; }
+  const Plan& plan() const { return layout_->plan(); }
+  const CacheLayout& layout() const { return *layout_; }
+  Pool& pool() { return *pool_; }
+  const Pool& pool() const { return *pool_; }
+  ThreadPool& threads() { return *threads_; }
+  uint32_t context() const { return context_; }
+  size_t vocabulary() const { return model_.config().vocab_size; }
+
+  // A sequence that may grow to `tokens` tokens, `prompt` of them prompt. Its memory is reserved
+  // now and it never fails for memory later. Refused, with figures, when it does not fit: `now`
+  // says whether it would fit an empty pool.
+  Result<SequenceCache> open_sequence(uint32_t prompt, uint32_t tokens);
+  bool fits_now(uint32_t prompt, uint32_t tokens) const;
+  // Why a sequence of this size can never run here, or nothing.
+  Result<void> can_ever_fit(uint32_t prompt, uint32_t tokens) const;
+  // The most tokens that one sequence could have in an empty pool, at most context().
+  uint32_t most_tokens() const;
+
+  // Runs the model over all rows, commits them and settles the sequences that reached a grid point.
+  // logits [sum of logits_rows, vocabulary], in the order of the work.
+  Result<void> step(std::span<const StepWork> work, std::span<float> logits);
+  // Reads `tokens` as prompt rows in slices of at most `chunk`; logits [logits_rows, vocabulary] of
+  // the last rows. `progress(done, total)` may answer false to stop early (not an error).
+  Result<void> read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
+                    uint32_t logits_rows, std::span<float> logits,
+                    const std::function<bool(size_t, size_t)>& progress = {});
+
+ private:
+  Engine(LoadedModel model, std::unique_ptr<ThreadPool> threads)
+      : model_(std::move(model)), threads_(std::move(threads)) {}
+
+  LoadedModel model_;
+  std::unique_ptr<ThreadPool> threads_;
+  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<CacheLayout> layout_;
+  uint32_t context_ = 0;
+};
+
+// Prompt rows per step unless a caller says otherwise: a grid step, long enough for the matrices.
+inline constexpr uint32_t kPromptChunk = 256;
+
+}  // namespace skvis

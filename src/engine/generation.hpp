@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a prompt to an answer: one conversation's cache, sampling, stop texts, figures.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "engine/engine.hpp"
+#include "engine/sampler.hpp"
+#include "text/detokenizer.hpp"
+
+namespace skvis {
+
+enum class FinishReason : uint8_t { stop, length, cancelled };
+
+struct GenerationRequest {
+  std::vector<uint32_t> prompt;  // all tokens of the conversation
+  uint32_t max_tokens = 1024;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;  // texts that end the answer; not part of it
+  bool ignore_end = false;        // go on after the model's end tokens
+};
+
+struct GenerationCallbacks {
+  // A piece of the answer; false cancels. Pieces never split a character or reveal part of a stop
+  // text.
+  std::function<bool(std::string_view text)> on_text;
+  // While the prompt is read: tokens done, of how many; false cancels.
+  std::function<bool(size_t done, size_t total)> on_prompt;
+};
+
+struct GenerationResult {
+  FinishReason finish = FinishReason::stop;
+  std::string text;
+  std::vector<uint32_t> tokens;  // generated, the end token not included
+  uint32_t prompt_tokens = 0;
+  uint32_t reused_tokens = 0;  // of the prompt, already in the cache
+  double prompt_seconds = 0;
+  double decode_seconds = 0;
+  SequenceBytes kv_bytes;    // held at the end
+  size_t kv_bytes_full = 0;  // what the full cache would hold
+  size_t rows_held = 0;      // over all heads
+  size_t rows_seen = 0;
+};
+
+// One conversation. Its cache stays between turns: a prompt that begins with what the cache has
+// read only reads the rest.
+class Session {
+ public:
+  explicit Session(Engine& engine) : engine_(&engine) {}
+
+  // Reserves for prompt + max_tokens, never more than the context, unless a reservation of an
+  // earlier turn is large enough. Errors: prompt empty or longer than the context, or too large for
+  // the KV memory; ids outside the vocabulary. The session is usable afterwards.
+  Result<GenerationResult> generate(const GenerationRequest& request,
+                                    const GenerationCallbacks& callbacks = {});
+  // Reserve at least this many tokens at the first turn, so that later turns continue.
+  void reserve_tokens(uint32_t tokens) { reserve_ = tokens; }
+  void clear();
+
+ private:
+  Result<uint32_t> prepare(const GenerationRequest& request, uint32_t limit);
+
+  Engine* engine_;
+  std::optional<SequenceCache> sequence_;
+  std::vector<uint32_t> tokens_;  // that the cache has read
+  uint32_t capacity_ = 0;         // tokens reserved
+  uint32_t reserve_ = 0;
+};
+
+// Finds stop texts in a stream and holds back what might become one.
+class StopMatcher {
+ public:
+  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+  // Text that may be shown now. After a stop text was found, stopped() is true and nothing more
+  // comes.
+  std::string push(std::string_view text);
+  std::string flush();  // the end of the answer: what was held back
+  bool stopped() const { return stopped_; }
+
+ private:
+  std::vector<std::string> stops_;
+  std::string held_;
+  bool stopped_ = false;
+};
+
+}  // namespace skvis

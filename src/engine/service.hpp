@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests of many clients before one engine: a bounded queue and the thread that serves it, one
+// request at a time. What is accepted is finished or answered for.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base/result.hpp"
+#include "engine/generation.hpp"
+
+namespace skvis {
+
+// A request in the queue or running. Callbacks come from the service's thread; exactly one of
+// on_done and on_error is called, last.
+struct ServiceRequest {
+  GenerationRequest generation;
+  std::function<void(std::string_view text)> on_text;
+  std::function<void(size_t done, size_t total)> on_prompt;  // may be empty
+  std::function<void(const GenerationResult&)> on_done;
+  std::function<void(const Error&)> on_error;
+};
+
+struct ServiceFigures {
+  size_t running = 0;
+  size_t waiting = 0;
+  uint64_t finished = 0;
+  uint64_t cancelled = 0;
+  uint64_t failed = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  PoolFigures kv;
+  size_t kv_budget = 0;
+};
+
+class Service {
+ public:
+  using Ticket = uint64_t;
+  Service(Engine& engine, size_t queue_limit);
+  ~Service();  // cancels what is left
+
+  // 0: the queue is full, or the service is closing.
+  Ticket submit(ServiceRequest request);
+  // The request ends within one step; its on_done then says cancelled. Unknown tickets are ignored.
+  void cancel(Ticket ticket);
+  // No new requests. What runs and waits may finish until the deadline, then it is cancelled.
+  // Returns when nothing is left.
+  void drain(std::chrono::milliseconds deadline);
+  ServiceFigures figures() const;
+
+ private:
+  struct Entry {
+    Ticket ticket = 0;
+    ServiceRequest request;
+    std::atomic<bool> cancelled{false};
+  };
+
+  void work();
+  void serve(Entry& entry);
+
+  Engine& engine_;
+  const size_t queue_limit_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Entry>> waiting_;
+  std::shared_ptr<Entry> running_;
+  Ticket next_ticket_ = 1;
+  bool closing_ = false;   // submit() refuses
+  bool stopping_ = false;  // the thread ends
+  ServiceFigures totals_;
+  std::thread thread_;
+};
+
+}  // namespace skvis

@@ -69,12 +69,7 @@ struct StripEnds {
   size_t start = 0;     // at most so many are taken away
   size_t stop = 0;
 };
-struct UnmarkSpaces {
-  std::string mark;
-  PrependScheme prepend = PrependScheme::kAlways;
-};
-using DecoderStep =
-    std::variant<ReplaceText, DecodeBytes, DecodeFallback, FuseTokens, StripEnds, UnmarkSpaces>;
+using DecoderStep = std::variant<ReplaceText, DecodeBytes, DecodeFallback, FuseTokens, StripEnds>;
 
 // A token that is looked for in the text itself, before pre-tokenizer and merges.
 struct AddedToken {
@@ -105,13 +100,14 @@ struct TokenizerSpec {
   // Text of every id, as the file spells it. An id no token has is in no list and has an empty
   // text.
   std::vector<std::string> tokens;
-  std::vector<float> scores;       // one per id when model is kScores, else empty
-  std::vector<bool> mergeable;     // kScores: ids that merging may produce; else empty
-  std::vector<TokenMerge> merges;  // in rank order; empty when model is kScores
-  bool byte_fallback = false;      // an unknown character becomes its bytes "<0xE4>", if all exist
-  bool fuse_unk = false;           // neighbouring unknown characters become one unk
-  bool ignore_merges = false;      // a piece that is a token as it stands is not merged
-  std::optional<uint32_t> unk;     // without it, unknown characters are dropped
+  std::vector<bool> mergeable;  // one per id: pieces of text may become this token
+  std::vector<float> scores;    // one per id when model is kScores, else empty
+  // In rank order; empty when model is kScores. Texts add up: left + right = result.
+  std::vector<TokenMerge> merges;
+  bool byte_fallback = false;   // an unknown character becomes its bytes "<0xE4>", if all exist
+  bool fuse_unk = false;        // neighbouring unknown characters become one unk
+  bool ignore_merges = false;   // a piece that is a token as it stands is not merged
+  std::optional<uint32_t> unk;  // without it, unknown characters are dropped
   std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizerStep> pre_tokenizer;
   std::vector<AddedToken> added_tokens;

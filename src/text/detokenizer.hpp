@@ -22,6 +22,8 @@ class Detokenizer {
   std::string flush();
 
  private:
+  void begin();
+
   const Tokenizer* tokenizer_;
   DecodeOptions options_;
   Utf8Stream bytes_;

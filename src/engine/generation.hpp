@@ -28,11 +28,12 @@ struct GenerationRequest {
 };
 
 struct GenerationCallbacks {
-  // A piece of the answer; false cancels. Pieces never split a character or reveal part of a stop
-  // text.
-  std::function<bool(std::string_view text)> on_text;
-  // While the prompt is read: tokens done, of how many; false cancels.
-  std::function<bool(size_t done, size_t total)> on_prompt;
+  // A piece of the answer. Pieces never split a character or reveal part of a stop text.
+  std::function<void(std::string_view text)> on_text;
+  // While the prompt is read: tokens done, of how many.
+  std::function<void(size_t done, size_t total)> on_prompt;
+  // Asked before every step; false cancels.
+  std::function<bool()> go_on;
 };
 
 struct GenerationResult {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <functional>
+
+#include "attention/statistics.hpp"
+
+namespace skvis {
+
+Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
+                                               const EngineOptions& options) {
+  auto threads =
+      std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_threads());
+  SKVIS_TRY(LoadedModel model,
+            load_model(model_name, {.mode = options.mode, .progress = options.progress}, *threads));
+  std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(threads)));
+  const auto own_context = static_cast<uint32_t>(engine->model_.config().context_length);
+  if (options.context > own_context) {
+    return fail("context of {} tokens is more than the {} tokens that {} was made for",
+                options.context, own_context, engine->model_.name);
+  }
+  engine->context_ = options.context > 0 ? options.context : own_context;
+
+  SKVIS_TRY(const Plan plan, resolve_plan(options.plan, engine->model_.model.cache_shape(),
+                                          {.precise = options.mode == DenseMode::precise,
+                                           .model_identity = engine->model_.identity,
+                                           .plan_folder = {}}));
+  const size_t memory = options.kv_memory > 0 ? options.kv_memory : available_memory() / 4;
+  SKVIS_TRY(Pool pool, Pool::create(memory));
+  engine->pool_ = std::make_unique<Pool>(std::move(pool));
+  SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *engine->pool_));
+  engine->layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  return engine;
+}
+
+Result<void> Engine::can_ever_fit(uint32_t prompt, uint32_t tokens) const {
+  if (tokens > context_) {
+    return fail("{} tokens (a prompt of {} and {} to generate) are more than the context of {}",
+                tokens, prompt, tokens - prompt, context_);
+  }
+  SKVIS_TRY(Pool empty, Pool::create(pool_->budget()));
+  SKVIS_TRY(const CacheLayout layout, CacheLayout::create(plan(), empty));
+  if (empty.can_reserve(layout.worst_case(prompt, tokens))) return {};
+  return fail(
+      "{} tokens need up to {} bytes of KV memory under plan '{}', and there are {}; ask for fewer "
+      "tokens, take a smaller plan, or start with more --kv-memory",
+      tokens, layout.worst_case_bytes(prompt, tokens), plan().name, pool_->budget());
+}
+
+bool Engine::fits_now(uint32_t prompt, uint32_t tokens) const {
+  return pool_->can_reserve(layout_->worst_case(prompt, tokens));
+}
+
+uint32_t Engine::most_tokens() const {
+  uint32_t low = 0;
+  uint32_t high = context_;
+  while (low < high) {
+    const uint32_t middle = low + (high - low + 1) / 2;
+    if (can_ever_fit(middle, middle)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+Result<SequenceCache> Engine::open_sequence(uint32_t prompt, uint32_t tokens) {
+  SKVIS_CHECK(can_ever_fit(prompt, tokens));
+  const ReservationId reservation = pool_->reserve(layout_->worst_case(prompt, tokens));
+  if (reservation == kUnreserved) {
+    return fail("KV memory is taken at the moment: {} tokens need up to {} bytes, {} are free",
+                tokens, layout_->worst_case_bytes(prompt, tokens), pool_->figures().free);
+  }
+  return SequenceCache(*layout_, *pool_, reservation);
+}
+
+Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logits) {
+  std::vector<StepRow> rows;
+  std::vector<SequenceSlice> slices;
+  for (const StepWork& item : work) {
+    const auto count = static_cast<uint32_t>(item.tokens.size());
+    assert(count > 0 && count <= item.sequence->slice(count));
+    slices.push_back({.sequence = item.sequence,
+                      .first_row = static_cast<uint32_t>(rows.size()),
+                      .rows = count,
+                      .kind = item.kind});
+    for (uint32_t i = 0; i < count; ++i) {
+      rows.push_back({.token = static_cast<int32_t>(item.tokens[i]),
+                      .kind = item.kind,
+                      .wants_logits = count - i <= item.logits_rows});
+    }
+  }
+  {
+    SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
+    SKVIS_CHECK(model_.model.forward(rows, *attention, logits, *threads_));
+    attention->commit_all();
+  }
+  const StoredAttention statistics;
+  for (const StepWork& item : work) {
+    const SettleRule& rule = plan().settle;
+    const bool settles =
+        rule.is_grid_point(item.sequence->committed()) || (item.prompt_ends && rule.at_prompt_end);
+    if (settles) SKVIS_CHECK(settle(*item.sequence, statistics, *threads_));
+  }
+  return {};
+}
+
+Result<void> Engine::read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
+                          uint32_t logits_rows, std::span<float> logits,
+                          const std::function<bool(size_t, size_t)>& progress) {
+  size_t done = 0;
+  size_t written = 0;
+  while (done < tokens.size()) {
+    if (progress && !progress(done, tokens.size())) return {};
+    const uint32_t rows =
+        sequence.slice(static_cast<uint32_t>(std::min<size_t>(chunk, tokens.size() - done)));
+    const size_t left = tokens.size() - done - rows;  // tokens after this slice
+    const auto wanted =
+        static_cast<uint32_t>(left >= logits_rows ? 0 : std::min<size_t>(rows, logits_rows - left));
+    const StepWork work{.sequence = &sequence,
+                        .tokens = tokens.subspan(done, rows),
+                        .kind = RowKind::prompt,
+                        .logits_rows = wanted,
+                        .prompt_ends = left == 0};
+    const size_t floats = wanted * vocabulary();
+    SKVIS_CHECK(step({&work, 1}, logits.subspan(written, floats)));
+    written += floats;
+    done += rows;
+  }
+  if (progress) progress(done, tokens.size());
+  return {};
+}
+
+}  // namespace skvis

@@ -16,6 +16,9 @@ if(SKVIS_SANITIZE)
   target_compile_options(skvis_options INTERFACE -fsanitize=${SKVIS_SANITIZE} -fno-omit-frame-pointer
                          -fno-sanitize-recover=all)
   target_link_options(skvis_options INTERFACE -fsanitize=${SKVIS_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # which takes the sanitizers' own code for uninitialised
+    target_compile_options(skvis_options INTERFACE -Wno-maybe-uninitialized)
+  endif()
 endif()
 
 function(skvis_room name)

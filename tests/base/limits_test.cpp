@@ -69,7 +69,7 @@ TEST(LimitsTest, resident_memory_follows_an_allocation_that_is_touched_and_freed
     EXPECT_GE(held, before + kSize - 8 * kMebibyte);
     EXPECT_LE(held, before + 2 * kSize);  // sanitizers add shadow memory
   }
-#if !defined(__SANITIZE_ADDRESS__)  // which keeps freed memory aside
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which keep freed memory
   EXPECT_LE(resident_memory(), before + 16 * kMebibyte);
 #endif
 }

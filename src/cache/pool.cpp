@@ -2,6 +2,7 @@
 #include "cache/pool.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -18,9 +19,10 @@ Result<Pool> Pool::create(size_t budget, size_t slab_bytes) {
   if (slabs == 0) {
     return fail("KV memory of {} bytes is less than one slab of {} bytes", budget, slab_bytes);
   }
-  if (slabs > (size_t{1} << (32 - kIndexBits))) {
-    return fail("KV memory of {} bytes is more than {} slabs of {} bytes", budget,
-                size_t{1} << (32 - kIndexBits), slab_bytes);
+  constexpr size_t kMostSlabs = (size_t{1} << (32 - kIndexBits)) - 1;  // kNoPage is in none
+  if (slabs > kMostSlabs) {
+    return fail("KV memory of {} bytes is more than {} slabs of {} bytes", budget, kMostSlabs,
+                slab_bytes);
   }
   void* memory = ::mmap(nullptr, slabs * slab_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -44,9 +46,10 @@ Pool::Pool(Pool&& other) noexcept
       classes_(std::move(other.classes_)),
       reservations_(std::move(other.reservations_)),
       free_reservations_(std::move(other.free_reservations_)),
-      sharers_(std::move(other.sharers_)),
+      sharing_(std::move(other.sharing_)),
       used_(other.used_),
-      wasted_(other.wasted_) {}
+      wasted_(other.wasted_),
+      idle_(other.idle_) {}
 
 Pool::~Pool() {
   if (memory_ != nullptr) ::munmap(memory_, budget());
@@ -71,8 +74,7 @@ PoolFigures Pool::recount() const {
         free += info.stride;
         continue;
       }
-      const size_t live = std::count_if(page.uses.begin(), page.uses.end(),
-                                        [](uint16_t uses) { return uses != 0; });
+      const auto live = static_cast<size_t>(std::popcount(page.live));
       figures.used += live * info.row_bytes;
       figures.wasted += info.stride - live * info.row_bytes;
     }
@@ -129,6 +131,16 @@ bool Pool::can_reserve(const Quota& quota) const {
   return fits(quota);
 }
 
+bool Pool::fits_empty(const Quota& quota) const {
+  std::vector<size_t> pages(classes_.size(), 0);
+  for (const auto& [page_class, count] : quota) pages[page_class] += count;
+  size_t slabs = 0;
+  for (size_t i = 0; i < pages.size(); ++i) {
+    slabs += (pages[i] + classes_[i].per_slab - 1) / classes_[i].per_slab;
+  }
+  return slabs <= slabs_.size();
+}
+
 ReservationId Pool::reserve(const Quota& quota) {
   if (!fits(quota)) return kUnreserved;
   ReservationId id = static_cast<ReservationId>(reservations_.size());
@@ -150,22 +162,33 @@ void Pool::release(ReservationId reservation) {
   if (reservation == kUnreserved) return;
   auto& promises = reservations_[reservation];
   for (size_t i = 0; i < promises.size(); ++i) {
-    assert(promises[i].held == 0);
+    assert(promises[i].claims() == 0);
     classes_[i].promised -= promises[i].outstanding();
   }
   promises.clear();
   free_reservations_.push_back(reservation);
 }
 
-// The reservation holds `pages` more (or fewer) pages of the class.
-void Pool::charge(ReservationId reservation, PageClass page_class, int pages) {
-  if (reservation == kUnreserved) return;
+Pool::Promise& Pool::promise(ReservationId reservation, PageClass page_class) {
   auto& promises = reservations_[reservation];
   if (promises.size() <= page_class) promises.resize(page_class + 1);
-  Promise& promise = promises[page_class];
-  classes_[page_class].promised -= promise.outstanding();
-  promise.held += static_cast<size_t>(pages);
-  classes_[page_class].promised += promise.outstanding();
+  return promises[page_class];
+}
+
+bool Pool::may_claim(ReservationId reservation, PageClass page_class) {
+  const Promise& promised = promise(reservation, page_class);
+  if (promised.claims() < promised.quota) return true;
+  const std::pair<PageClass, size_t> one{page_class, 1};
+  return fits({&one, 1});
+}
+
+// The reservation holds so many more (or fewer) pages of the class, charged to it or to others.
+void Pool::charge(ReservationId reservation, PageClass page_class, int held, int shared) {
+  Promise& promised = promise(reservation, page_class);
+  classes_[page_class].promised -= promised.outstanding();
+  promised.held += static_cast<size_t>(held);
+  promised.shared += static_cast<size_t>(shared);
+  classes_[page_class].promised += promised.outstanding();
 }
 
 // A slab of the class with a free page; takes a free slab if there is none.
@@ -188,13 +211,7 @@ uint32_t Pool::slab_with_room(PageClass page_class) {
 }
 
 PageId Pool::allocate(PageClass page_class, ReservationId reservation) {
-  const bool promised = reservation != kUnreserved &&
-                        page_class < reservations_[reservation].size() &&
-                        reservations_[reservation][page_class].outstanding() > 0;
-  if (!promised) {
-    const std::pair<PageClass, size_t> one{page_class, 1};
-    if (!fits({&one, 1})) return kNoPage;
-  }
+  if (!may_claim(reservation, page_class)) return kNoPage;
   const uint32_t index = slab_with_room(page_class);
   ClassInfo& info = classes_[page_class];
   Slab& slab = slabs_[index];
@@ -202,18 +219,29 @@ PageId Pool::allocate(PageClass page_class, ReservationId reservation) {
   slab.free_pages.pop_back();
   if (slab.free_pages.empty()) info.partial.erase(index);
   ++info.pages;
-  charge(reservation, page_class, 1);
-  slab.pages[slot] = {.holders = 1, .charged = reservation};
+  charge(reservation, page_class, 1, 0);
+  if (slab.pages[slot].resident) idle_ -= info.stride;
+  slab.pages[slot] = {.holders = 1, .charged = reservation, .resident = true};
   wasted_ += info.stride;
   const PageId page = index << kIndexBits | slot;
   std::memset(data(page), 0, info.stride);
   return page;
 }
 
-void Pool::share(PageId page, ReservationId holder, uint64_t live) {
-  ++info(page).holders;
-  sharers_[page].push_back(holder);
+bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
+  const PageClass page_class = class_of(page);
+  if (!may_claim(holder, page_class)) return false;
+  charge(holder, page_class, 0, 1);
+  PageInfo& page_info = info(page);
+  Sharing& sharing = sharing_[page];
+  if (page_info.holders == 1) {
+    for (uint32_t slot = 0; slot < kPageSlots; ++slot)
+      sharing.uses[slot] = page_info.live >> slot & 1;
+  }
+  ++page_info.holders;
+  sharing.others.push_back(holder);
   add_live(page, live);
+  return true;
 }
 
 void Pool::free(PageId page, ReservationId holder, uint64_t live) {
@@ -221,36 +249,42 @@ void Pool::free(PageId page, ReservationId holder, uint64_t live) {
   PageInfo& page_info = info(page);
   const PageClass page_class = class_of(page);
   if (--page_info.holders == 0) {
-    charge(page_info.charged, page_class, -1);
+    charge(page_info.charged, page_class, -1, 0);
     give_back(page);
     return;
   }
   // Others stay. If the page counted against this holder, it now counts against one of them: the
   // memory is theirs to keep, and this holder may take as much again.
-  auto sharers = sharers_.find(page);
-  assert(sharers != sharers_.end());
-  auto& list = sharers->second;
+  const auto sharing = sharing_.find(page);
+  assert(sharing != sharing_.end());
+  auto& others = sharing->second.others;
   if (page_info.charged == holder) {
-    charge(holder, page_class, -1);
-    page_info.charged = list.back();
-    charge(page_info.charged, page_class, 1);
-    list.pop_back();
+    charge(holder, page_class, -1, 0);
+    page_info.charged = others.back();
+    charge(page_info.charged, page_class, 1, -1);
+    others.pop_back();
   } else {
-    list.erase(std::find(list.begin(), list.end(), holder));
+    charge(holder, page_class, 0, -1);
+    others.erase(std::find(others.begin(), others.end(), holder));
   }
-  if (list.empty()) sharers_.erase(sharers);
+  if (others.empty()) sharing_.erase(sharing);
 }
 
 void Pool::give_back(PageId page) {
   const uint32_t index = page >> kIndexBits;
   Slab& slab = slabs_[index];
   ClassInfo& info = classes_[slab.page_class];
-  assert(slab.pages[page & ((1u << kIndexBits) - 1)].live_slots == 0);
+  assert(this->info(page).live == 0);
   wasted_ -= info.stride;
+  idle_ += info.stride;
   --info.pages;
   slab.free_pages.push_back(page & ((1u << kIndexBits) - 1));
   info.partial.insert(index);
-  if (slab.free_pages.size() < info.per_slab) return;
+  if (slab.free_pages.size() < info.per_slab) {
+    if (idle_ > kIdleBytes + (used_ + wasted_) / 32) return_idle_memory();
+    return;
+  }
+  for (const PageInfo& free_page : slab.pages) idle_ -= free_page.resident ? info.stride : 0;
   info.partial.erase(index);
   info.capacity -= info.per_slab;
   wasted_ -= slab_bytes_ - info.per_slab * info.stride;
@@ -260,38 +294,61 @@ void Pool::give_back(PageId page) {
   ::madvise(memory_ + index * slab_bytes_, slab_bytes_, MADV_DONTNEED);
 }
 
+// Returns the memory of free pages in slabs that are still in use, as far as neighbouring free
+// pages cover whole pages of the system.
+void Pool::return_idle_memory() {
+  static const auto system_page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  for (size_t index = 0; index < slabs_.size(); ++index) {
+    Slab& slab = slabs_[index];
+    if (slab.page_class == kNoClass || slab.free_pages.empty()) continue;
+    const size_t stride = classes_[slab.page_class].stride;
+    for (size_t first = 0; first < slab.pages.size();) {
+      size_t last = first;
+      while (last < slab.pages.size() && slab.pages[last].holders == 0) {
+        slab.pages[last++].resident = false;
+      }
+      const size_t begin = round_up(index * slab_bytes_ + first * stride, system_page);
+      const size_t end = (index * slab_bytes_ + last * stride) / system_page * system_page;
+      if (begin < end) ::madvise(memory_ + begin, end - begin, MADV_DONTNEED);
+      first = last + 1;
+    }
+  }
+  idle_ = 0;
+}
+
+// Both keep to the slots that change for everyone: those that nobody used before, or uses now.
 void Pool::add_live(PageId page, uint64_t slots) {
   PageInfo& page_info = info(page);
-  size_t fresh = 0;
-  for (uint64_t rest = slots; rest != 0; rest &= rest - 1) {
-    fresh += page_info.uses[std::countr_zero(rest)]++ == 0;
+  const auto sharing = page_info.holders > 1 ? sharing_.find(page) : sharing_.end();
+  if (sharing != sharing_.end()) {
+    for (uint64_t rest = slots; rest != 0; rest &= rest - 1) {
+      ++sharing->second.uses[std::countr_zero(rest)];
+    }
+    slots &= ~page_info.live;
   }
-  page_info.live_slots += static_cast<uint32_t>(fresh);
-  const size_t bytes = fresh * classes_[class_of(page)].row_bytes;
+  assert((page_info.live & slots) == 0);
+  page_info.live |= slots;
+  const size_t bytes =
+      static_cast<size_t>(std::popcount(slots)) * classes_[class_of(page)].row_bytes;
   used_ += bytes;
   wasted_ -= bytes;
 }
 
 void Pool::drop_live(PageId page, uint64_t slots) {
   PageInfo& page_info = info(page);
-  size_t dead = 0;
-  for (uint64_t rest = slots; rest != 0; rest &= rest - 1) {
-    uint16_t& uses = page_info.uses[std::countr_zero(rest)];
-    assert(uses > 0);
-    dead += --uses == 0;
+  assert((page_info.live & slots) == slots);
+  const auto sharing = page_info.holders > 1 ? sharing_.find(page) : sharing_.end();
+  if (sharing != sharing_.end()) {
+    for (uint64_t rest = slots; rest != 0; rest &= rest - 1) {
+      uint32_t& uses = sharing->second.uses[std::countr_zero(rest)];
+      if (--uses > 0) slots &= ~(rest & (~rest + 1));
+    }
   }
-  page_info.live_slots -= static_cast<uint32_t>(dead);
-  const size_t bytes = dead * classes_[class_of(page)].row_bytes;
+  page_info.live &= ~slots;
+  const size_t bytes =
+      static_cast<size_t>(std::popcount(slots)) * classes_[class_of(page)].row_bytes;
   used_ -= bytes;
   wasted_ += bytes;
-}
-
-uint64_t Pool::live(PageId page) const {
-  uint64_t mask = 0;
-  for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
-    mask |= static_cast<uint64_t>(info(page).uses[slot] != 0) << slot;
-  }
-  return mask;
 }
 
 }  // namespace skvis

@@ -5,11 +5,17 @@
 //
 // A page may be held by several sequences. Each holder says which slots it still uses; a slot is
 // live while any holder uses it. A reservation is a promise of pages by class, taken at admission,
-// so that an admitted request never fails: allocations within it cannot fail.
+// so that an admitted request never fails: allocations within it cannot fail. A shared page counts
+// against one of its holders; the others keep room for it in their promises, since it will count
+// against them when that one leaves.
+//
+// Memory of freed pages goes back to the system with its slab. Where free pages of slabs still in
+// use add up to more than a few per cent, they are given back as well.
 //
 // Not thread-safe: the engine's thread owns the pool. Workers only touch the bytes of pages.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +67,8 @@ class Pool {
   size_t page_bytes(PageClass page_class) const { return classes_[page_class].bytes; }
 
   bool can_reserve(const Quota& quota) const;
+  // Could it be reserved if nothing else were held?
+  bool fits_empty(const Quota& quota) const;
   // kUnreserved when it does not fit now.
   ReservationId reserve(const Quota& quota);
   // The holder has freed its pages. Promises that were not taken return.
@@ -69,8 +77,9 @@ class Pool {
   // A zeroed page without live slots, or kNoPage: only beyond the reservation, when no memory is
   // left that was not promised to others.
   PageId allocate(PageClass page_class, ReservationId reservation);
-  // One more holder, who uses the slots of `live`.
-  void share(PageId page, ReservationId holder, uint64_t live);
+  // One more holder, who uses the slots of `live`. False, changing nothing: beyond the holder's
+  // reservation, and no memory is left that was not promised to others.
+  bool share(PageId page, ReservationId holder, uint64_t live);
   // The holder goes, and with it its use of the slots of `live`. The last one frees the page.
   void free(PageId page, ReservationId holder, uint64_t live);
   void add_live(PageId page, uint64_t slots);
@@ -79,7 +88,7 @@ class Pool {
   std::byte* data(PageId page) { return memory_ + offset(page); }
   const std::byte* data(PageId page) const { return memory_ + offset(page); }
   uint32_t holders(PageId page) const { return info(page).holders; }
-  uint64_t live(PageId page) const;
+  uint64_t live(PageId page) const { return info(page).live; }
   PageClass class_of(PageId page) const { return slabs_[page >> kIndexBits].page_class; }
 
   // Counts every figure again from the slabs and pages; for tests and for `--log-level debug`.
@@ -90,6 +99,8 @@ class Pool {
   static constexpr uint32_t kIndexBits = 12;
   static constexpr size_t kMinPageStride = 256;
   static constexpr PageClass kNoClass = UINT32_MAX;
+  // Free pages whose memory is still there may add up to so many bytes before they are returned.
+  static constexpr size_t kIdleBytes = size_t{8} << 20;
 
   struct ClassInfo {
     size_t bytes = 0;
@@ -105,8 +116,13 @@ class Pool {
   struct PageInfo {
     uint32_t holders = 0;
     ReservationId charged = kUnreserved;  // whose quota the page counts against
-    uint32_t live_slots = 0;
-    std::array<uint16_t, kPageSlots> uses{};  // holders that use each slot
+    uint64_t live = 0;                    // slots that any holder uses
+    bool resident = false;                // its memory was touched and not returned
+  };
+  // Of a page with several holders.
+  struct Sharing {
+    std::vector<ReservationId> others;        // holders beside the one that is charged
+    std::array<uint32_t, kPageSlots> uses{};  // holders that use each slot
   };
   struct Slab {
     PageClass page_class = kNoClass;
@@ -115,8 +131,10 @@ class Pool {
   };
   struct Promise {
     size_t quota = 0;
-    size_t held = 0;
-    size_t outstanding() const { return quota > held ? quota - held : 0; }
+    size_t held = 0;    // pages charged to the holder
+    size_t shared = 0;  // pages it holds that are charged to others
+    size_t claims() const { return held + shared; }
+    size_t outstanding() const { return std::max(quota, claims()) - held; }
   };
 
   Pool() = default;
@@ -131,9 +149,13 @@ class Pool {
   const PageInfo& info(PageId page) const { return const_cast<Pool*>(this)->info(page); }
   size_t slabs_missing(const ClassInfo& info, size_t extra) const;
   bool fits(std::span<const std::pair<PageClass, size_t>> extra) const;
-  void charge(ReservationId reservation, PageClass page_class, int pages);
+  Promise& promise(ReservationId reservation, PageClass page_class);
+  // May the holder take one more page of the class, within its promise or from what is free?
+  bool may_claim(ReservationId reservation, PageClass page_class);
+  void charge(ReservationId reservation, PageClass page_class, int held, int shared);
   uint32_t slab_with_room(PageClass page_class);
   void give_back(PageId page);
+  void return_idle_memory();
 
   std::byte* memory_ = nullptr;
   size_t slab_bytes_ = 0;
@@ -142,10 +164,10 @@ class Pool {
   std::vector<ClassInfo> classes_;
   std::vector<std::vector<Promise>> reservations_;  // [reservation][class]; empty: not in use
   std::vector<ReservationId> free_reservations_;
-  // Holders of shared pages beside the one that is charged.
-  std::unordered_map<PageId, std::vector<ReservationId>> sharers_;
+  std::unordered_map<PageId, Sharing> sharing_;
   size_t used_ = 0;
   size_t wasted_ = 0;
+  size_t idle_ = 0;  // bytes of free pages of slabs in use whose memory is still there
 };
 
 }  // namespace skvis

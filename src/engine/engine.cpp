@@ -40,9 +40,7 @@ Result<void> Engine::can_ever_fit(uint32_t prompt, uint32_t tokens) const {
     return fail("{} tokens (a prompt of {} and {} to generate) are more than the context of {}",
                 tokens, prompt, tokens - prompt, context_);
   }
-  SKVIS_TRY(Pool empty, Pool::create(pool_->budget()));
-  SKVIS_TRY(const CacheLayout layout, CacheLayout::create(plan(), empty));
-  if (empty.can_reserve(layout.worst_case(prompt, tokens))) return {};
+  if (pool_->fits_empty(layout_->worst_case(prompt, tokens))) return {};
   return fail(
       "{} tokens need up to {} bytes of KV memory under plan '{}', and there are {}; ask for fewer "
       "tokens, take a smaller plan, or start with more --kv-memory",

@@ -92,20 +92,20 @@ Result<GenerationResult> Session::generate(const GenerationRequest& request,
   auto start = std::chrono::steady_clock::now();
   std::vector<float> logits(engine_->vocabulary());
   bool cancelled = false;
-  const auto on_prompt = [&](size_t done, size_t total) {
-    cancelled = callbacks.on_prompt && !callbacks.on_prompt(done, total);
+  const auto go_on = [&] {
+    cancelled = cancelled || (callbacks.go_on && !callbacks.go_on());
     return !cancelled;
+  };
+  const auto on_prompt = [&](size_t done, size_t total) {
+    if (callbacks.on_prompt) callbacks.on_prompt(done, total);
+    return go_on();
   };
   const auto read =
       engine_->read(*sequence_, std::span(request.prompt).subspan(result.reused_tokens),
                     kPromptChunk, 1, logits, on_prompt);
-  if (!read || cancelled) {
-    // What was read stays counted by the cache alone; the next turn begins anew.
-    if (!read) {
-      const Error error = read.error();
-      clear();
-      return error;
-    }
+  if (!read) {
+    clear();
+    return read.error();
   }
   result.prompt_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
@@ -116,10 +116,10 @@ Result<GenerationResult> Session::generate(const GenerationRequest& request,
   StopMatcher stops(request.stop);
   const auto show = [&](const std::string& text) {
     result.text += text;
-    if (!text.empty() && callbacks.on_text && !callbacks.on_text(text)) cancelled = true;
+    if (!text.empty() && callbacks.on_text) callbacks.on_text(text);
   };
   result.finish = FinishReason::length;
-  while (!cancelled && prompt + result.tokens.size() < limit) {
+  while (go_on() && prompt + result.tokens.size() < limit) {
     const uint32_t token = sampler.sample(logits);
     const bool ends =
         std::find(model.end_ids.begin(), model.end_ids.end(), token) != model.end_ids.end();

@@ -83,23 +83,15 @@ void Service::serve(Entry& entry) {
     totals_.kv = engine_.pool().figures();
   };
   GenerationCallbacks callbacks;
-  callbacks.on_text = [&](std::string_view text) {
-    request.on_text(text);
+  callbacks.on_text = request.on_text;
+  callbacks.on_prompt = request.on_prompt;
+  callbacks.go_on = [&] {
     publish();
     return !entry.cancelled;
   };
-  callbacks.on_prompt = [&](size_t done, size_t total) {
-    if (request.on_prompt) request.on_prompt(done, total);
-    publish();
-    return !entry.cancelled;
-  };
-  Result<GenerationResult> result = fail("cancelled before it began");
-  if (!entry.cancelled) {
-    Session session(engine_);
-    result = session.generate(request.generation, callbacks);
-  } else {
-    result = GenerationResult{.finish = FinishReason::cancelled};
-  }
+  Result<GenerationResult> result = GenerationResult{};
+  result->finish = FinishReason::cancelled;
+  if (!entry.cancelled) result = Session(engine_).generate(request.generation, callbacks);
   {
     const std::lock_guard lock(mutex_);
     if (!result) {

@@ -44,7 +44,7 @@ Result<void> Engine::can_ever_fit(uint32_t prompt, uint32_t tokens) const {
   return fail(
       "{} tokens need up to {} bytes of KV memory under plan '{}', and there are {}; ask for fewer "
       "tokens, take a smaller plan, or start with more --kv-memory",
-      tokens, layout.worst_case_bytes(prompt, tokens), plan().name, pool_->budget());
+      tokens, layout_->worst_case_bytes(prompt, tokens), plan().name, pool_->budget());
 }
 
 bool Engine::fits_now(uint32_t prompt, uint32_t tokens) const {

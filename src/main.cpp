@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() { return 0; }
+#include "cli/main.hpp"
+
+int main(int argc, char** argv) { return skvis::run_cli(argc, argv); }

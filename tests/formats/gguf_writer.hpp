@@ -2,6 +2,7 @@
 // Writes GGUF files for tests, correct ones and, by its knobs, lying ones.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/file.hpp"
+#include "base/log.hpp"
 #include "formats/tokenizer_json.hpp"
 #include "formats/tokenizer_json_post.hpp"
 #include "formats/tokenizer_json_steps.hpp"
@@ -28,7 +29,8 @@ Result<std::optional<uint32_t>> named_token(const Json& config, std::string_view
   const auto& name = text.get_ref<const std::string&>();
   const auto it = std::find(spec.tokens.begin(), spec.tokens.end(), name);
   if (name.empty() || it == spec.tokens.end()) {
-    return fail("{}: '{}' is '{}', which the tokenizer does not have", origin, key, name);
+    spdlog::warn("{}: '{}' is '{}', which the tokenizer does not have: ignored", origin, key, name);
+    return std::optional<uint32_t>();
   }
   return std::optional<uint32_t>(static_cast<uint32_t>(it - spec.tokens.begin()));
 }

@@ -76,6 +76,11 @@ Result<PrependScheme> parse_prepend_scheme(const Json& step, const std::string& 
   return fail("{}: 'prepend_scheme' is '{}', expected always, first or never", where, name);
 }
 
+Result<void> check_mark(std::string_view mark, const std::string& where) {
+  if (!mark.empty() && mark.size() <= 4) return {};  // the longest character in UTF-8
+  return fail("{}: 'replacement' has {} bytes, expected one character", where, mark.size());
+}
+
 Result<void> add_normalizer(const Json& step, const std::string& type, const std::string& where,
                             std::vector<NormalizerStep>& steps) {
   if (type == "NFC") {
@@ -123,7 +128,7 @@ Result<void> add_pre_tokenizer(const Json& step, const std::string& type, const 
     SKVIS_TRY(std::string mark, json_string_or(step, "replacement", where, kSpaceMark));
     SKVIS_TRY(const PrependScheme prepend, parse_prepend_scheme(step, where));
     SKVIS_TRY(const bool cut, json_bool_or(step, "split", where, true));
-    if (mark.empty()) return fail("{}: 'replacement' is empty, expected a character", where);
+    SKVIS_CHECK(check_mark(mark, where));
     steps.emplace_back(MarkSpaces{std::move(mark), prepend, cut});
   } else if (type == "Digits") {
     SKVIS_TRY(const bool individual, json_bool_or(step, "individual_digits", where, false));
@@ -166,6 +171,7 @@ Result<void> add_decoder(const Json& step, const std::string& type, const std::s
     // The mark is a space again, and the one that the pre-tokenizer put at the start goes.
     SKVIS_TRY(std::string mark, json_string_or(step, "replacement", where, kSpaceMark));
     SKVIS_TRY(const PrependScheme prepend, parse_prepend_scheme(step, where));
+    SKVIS_CHECK(check_mark(mark, where));
     steps.emplace_back(ReplaceText{{std::move(mark), false}, " "});
     if (prepend != PrependScheme::kNever) {
       steps.emplace_back(FuseTokens{});

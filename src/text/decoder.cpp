@@ -48,7 +48,7 @@ Result<std::string> decode_token(const std::vector<TokenStep>& steps, std::strin
   std::string text(token);
   for (const TokenStep& step : steps) {
     if (const auto* replacer = std::get_if<Replacer>(&step)) {
-      SKVIS_TRY(text, replacer->apply(text));
+      SKVIS_TRY(text, replacer->apply(text, kMaxDecodedBytes));
     } else if (std::holds_alternative<DecodeBytes>(step)) {
       if (auto bytes = spell_out_bytes(text)) text = std::move(*bytes);
     } else if (std::holds_alternative<DecodeFallback>(step)) {
@@ -56,7 +56,6 @@ Result<std::string> decode_token(const std::vector<TokenStep>& steps, std::strin
     } else {
       text = strip(std::move(text), std::get<StripEnds>(step));
     }
-    if (text.size() > kMaxDecodedBytes) return fail("decoder: a token of {} bytes", text.size());
   }
   return text;
 }
@@ -90,6 +89,11 @@ Result<TokenBytes> TokenBytes::create(const TokenizerSpec& spec) {
     } else if (const auto* replace = std::get_if<ReplaceText>(&step)) {
       if (fused || bytes) {
         return fail("decoder: Replace must stand before ByteLevel, ByteFallback and Fuse");
+      }
+      if (replace->pattern.is_regex) {
+        return fail(
+            "decoder: Replace by the regular expression '{}' is not supported, only by text",
+            replace->pattern.text);
       }
       SKVIS_TRY(Replacer replacer, Replacer::create(*replace));
       steps.emplace_back(std::move(replacer));

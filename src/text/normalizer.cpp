@@ -12,9 +12,14 @@
 namespace skvis {
 namespace {
 
-// A hostile file can make text grow with every step; nothing in use comes near these.
 constexpr size_t kMaxGrowth = 64;
 constexpr size_t kGrowthAllowance = size_t{1} << 20;
+constexpr size_t kMaxRewritten = size_t{1} << 30;  // offsets in pieces have 32 bits
+
+Error grown(size_t bytes, size_t max_bytes) {
+  return fail("the tokenizer's rewriting makes a text of {} bytes, at most {} are allowed", bytes,
+              max_bytes);
+}
 
 const icu::Normalizer2* icu_normalizer(UnicodeForm form, UErrorCode& status) {
   switch (form) {
@@ -64,6 +69,10 @@ bool is_space_at(std::string_view text, size_t offset) {
 
 }  // namespace
 
+size_t max_rewritten_bytes(size_t bytes) {
+  return std::min(kMaxGrowth * bytes + kGrowthAllowance, kMaxRewritten);
+}
+
 std::string_view strip_spaces(std::string_view text, bool left, bool right) {
   while (left && !text.empty() && is_space_at(text, 0)) text.remove_prefix(utf8_length(text[0]));
   while (right && !text.empty()) {
@@ -86,23 +95,25 @@ Result<Replacer> Replacer::create(const ReplaceText& step) {
   return replacer;
 }
 
-Result<std::string> Replacer::apply(std::string_view text) const {
-  std::string result;
-  size_t done = 0;
+Result<std::string> Replacer::apply(std::string_view text, size_t max_bytes) const {
+  std::vector<TextRange> matches;
   if (regex_.empty()) {
-    if (literal_.empty()) return std::string(text);
-    for (size_t at; (at = text.find(literal_, done)) != text.npos; done = at + literal_.size()) {
-      result += text.substr(done, at - done);
-      result += content_;
+    size_t from = 0;
+    for (size_t at; !literal_.empty() && (at = text.find(literal_, from)) != text.npos;) {
+      from = at + literal_.size();
+      matches.push_back({at, from});
     }
   } else {
-    std::vector<TextRange> matches;
     SKVIS_CHECK(regex_[0].find_all(text, {0, text.size()}, matches));
-    for (const TextRange match : matches) {
-      result += text.substr(done, match.begin - done);
-      result += content_;
-      done = match.end;
-    }
+  }
+  const size_t most = text.size() + matches.size() * content_.size();
+  if (most > max_bytes) return grown(most, max_bytes);
+  std::string result;
+  size_t done = 0;
+  for (const TextRange match : matches) {
+    result += text.substr(done, match.begin - done);
+    result += content_;
+    done = match.end;
   }
   result += text.substr(done);
   return result;
@@ -126,10 +137,11 @@ Result<Normalizer> Normalizer::create(const std::vector<NormalizerStep>& steps) 
 }
 
 Result<std::string> Normalizer::apply(std::string_view text) const {
+  const size_t max_bytes = max_rewritten_bytes(text.size());
   std::string current(text);
   for (const Step& step : steps_) {
     if (const auto* replacer = std::get_if<Replacer>(&step)) {
-      SKVIS_TRY(current, replacer->apply(current));
+      SKVIS_TRY(current, replacer->apply(current, max_bytes));
     } else if (const auto* prepend = std::get_if<PrependText>(&step)) {
       if (!current.empty()) current.insert(0, prepend->text);
     } else if (const auto* strip = std::get_if<StripText>(&step)) {
@@ -137,10 +149,7 @@ Result<std::string> Normalizer::apply(std::string_view text) const {
     } else {
       SKVIS_TRY(current, to_form(current, std::get<UnicodeForm>(step)));
     }
-    if (current.size() > kMaxGrowth * text.size() + kGrowthAllowance) {
-      return fail("the tokenizer's normalizer makes {} bytes of a text of {}", current.size(),
-                  text.size());
-    }
+    if (current.size() > max_bytes) return grown(current.size(), max_bytes);
   }
   return current;
 }

@@ -13,11 +13,16 @@
 
 namespace skvis {
 
+// How long a text of `bytes` may become when a tokenizer rewrites it. Nothing in use comes near; a
+// hostile file could otherwise multiply it with every step.
+size_t max_rewritten_bytes(size_t bytes);
+
 // A ReplaceText with its pattern compiled. A literal is replaced without a regular expression.
 class Replacer {
  public:
   static Result<Replacer> create(const ReplaceText& step);
-  Result<std::string> apply(std::string_view text) const;
+  // Error: a result above `max_bytes`, a pattern that exceeds its limits.
+  Result<std::string> apply(std::string_view text, size_t max_bytes) const;
 
  private:
   std::string literal_;  // empty when regex_ holds the pattern
@@ -34,7 +39,7 @@ class Normalizer {
 
   bool empty() const { return steps_.empty(); }
 
-  // Errors: the result would exceed 64 times the text and a mebibyte, a pattern exceeds its limits.
+  // Errors: the result exceeds max_rewritten_bytes(), a pattern exceeds its limits.
   Result<std::string> apply(std::string_view text) const;
 
  private:

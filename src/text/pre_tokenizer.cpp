@@ -2,6 +2,7 @@
 #include "text/pre_tokenizer.hpp"
 
 #include "text/byte_alphabet.hpp"
+#include "text/normalizer.hpp"
 
 namespace skvis {
 namespace {
@@ -107,6 +108,7 @@ void split_range(TextRange whole, const std::vector<TextRange>& matches, SplitBe
 }
 
 Result<void> PreTokenizer::add_split(const SplitPieces& split) {
+  if (split.pattern.text.empty()) return {};  // an empty text is found nowhere
   const std::string pattern =
       split.pattern.is_regex ? split.pattern.text : quote_regex(split.pattern.text);
   SKVIS_TRY(Regex regex, Regex::compile(pattern));
@@ -150,6 +152,7 @@ Result<void> PreTokenizer::split(const Split& step, Pieces& pieces) {
 }
 
 Result<Pieces> PreTokenizer::apply(std::string text, bool at_start) const {
+  const size_t max_bytes = max_rewritten_bytes(text.size());
   Pieces pieces{std::move(text), {}};
   if (!pieces.text.empty()) pieces.ranges.push_back({0, pieces.text.size()});
   for (const Step& step : steps_) {
@@ -162,6 +165,10 @@ Result<Pieces> PreTokenizer::apply(std::string text, bool at_start) const {
     } else {
       const auto& mark = std::get<Mark>(step);
       mark_spaces(mark.mark, mark.prepend, at_start, pieces);
+    }
+    if (pieces.text.size() > max_bytes) {
+      return fail("the tokenizer's pre-tokenizer makes {} bytes, at most {} are allowed",
+                  pieces.text.size(), max_bytes);
     }
   }
   return pieces;

@@ -12,8 +12,8 @@ namespace {
 constexpr size_t kMaxPatternBytes = 16384;
 // Steps and heap one match may take. A match over a run of n characters takes a few n steps; the
 // fixed part stops patterns that backtrack exponentially.
-constexpr uint32_t kMatchSteps = 1'000'000;
-constexpr size_t kStepsPerByte = 16;
+constexpr uint32_t kMatchSteps = 100'000;
+constexpr size_t kStepsPerByte = 32;
 constexpr uint32_t kMatchHeapKib = 65536;
 constexpr size_t kJitStackStart = 32 * 1024;
 constexpr size_t kJitStackMax = 1024 * 1024;

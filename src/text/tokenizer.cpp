@@ -8,9 +8,8 @@
 namespace skvis {
 namespace {
 
-// Offsets inside a piece are 32-bit, after rewriting that may lengthen the text (see
-// normalizer.cpp).
-constexpr size_t kMaxTextBytes = size_t{1} << 28;
+// Far beyond any context; a piece of n characters takes some 50 n bytes while it is merged.
+constexpr size_t kMaxTextBytes = size_t{1} << 26;
 
 BytePairEncoder::Vocabulary index_tokens(const TokenizerSpec& spec) {
   BytePairEncoder::Vocabulary ids;

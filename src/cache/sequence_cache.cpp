@@ -160,8 +160,9 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
     }
     for (size_t k = 0; k < head.sealed.pages.size() && complete; ++k) {
       const PageEntry& entry = head.sealed.pages[k];
-      pool_->share(entry.page, reservation, entry.live);
-      to.sealed.pages.push_back(entry);
+      if ((complete = pool_->share(entry.page, reservation, entry.live))) {
+        to.sealed.pages.push_back(entry);
+      }
     }
   }
   for (size_t i = 0; i < queries_.size() && complete; ++i) {

@@ -89,19 +89,23 @@ void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uin
   for (size_t i = first; i < last; ++i) {
     const uint64_t live = query.begin > 0 ? pages[i].live_from(query.begin) : pages[i].live;
     if (live == 0) continue;
-    const std::byte* block = pool.data(pages[i].page);
+    const std::byte* keys = pool.data(pages[i].page);
+    const std::byte* values = keys + head.key_bytes;
+    // Page tables defeat the hardware's prefetcher at the borders of pages.
+    const std::byte* next = i + 1 < pages.size() ? pool.data(pages[i + 1].page) : nullptr;
     for (size_t row = 0; row < out.rows; row += kFusedRows) {
       const auto rows = static_cast<uint32_t>(std::min<size_t>(kFusedRows, out.rows - row));
       float* logits = scratch.logits.data();
-      head.key.codec->score(head.key_context, block,
-                            query.prepared + row / kFusedRows * query.prepared_stride, rows,
-                            logits);
+      head.key.codec->score(head.key_context, keys,
+                            query.prepared + row / kFusedRows * query.prepared_stride, rows, logits,
+                            next);
       for (size_t r = 0; r < rows; ++r) {
         if (live != ~uint64_t{0}) mask_logits(logits + r * kPageSlots, live);
         out.add_logits(kernels, row + r, logits + r * kPageSlots, kPageSlots);
       }
-      head.value.codec->accumulate(head.value_context, block + head.key_bytes, logits, rows,
-                                   out.accumulator + row * out.width);
+      head.value.codec->accumulate(head.value_context, values, logits, rows,
+                                   out.accumulator + row * out.width,
+                                   next == nullptr ? nullptr : next + head.key_bytes);
     }
   }
 }

@@ -115,8 +115,8 @@ void Code::finish(const BlockContext& context, const float* accumulator, const f
 
 Result<Code> parse_code(std::string_view text) {
   if (text.size() > kLongestCode) {
-    return fail("the code {} is {} characters long, expected at most {}", in_quotes(text), text.size(),
-                kLongestCode);
+    return fail("the code {} is {} characters long, expected at most {}", in_quotes(text),
+                text.size(), kLongestCode);
   }
   Code code;
   for (const std::string_view word : split_words(text)) {

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// The phases of the exact codes f32, f16 and bf16, which differ in their element alone.
+//
+//   block   [tile][k][16 lanes] elements (kernels/params.hpp)
+//           keys: a lane is a slot and k a channel; values: a lane is a channel and k a slot
+//
+// Sealed exact keys lie by lanes of tokens too: a row-major dot product pays a horizontal sum per
+// token and query head.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "codecs/codec.hpp"
+#include "kernels/table.hpp"
+
+namespace skvis {
+
+template <typename Element, kernels::ElementType kType, Element (*from_float)(float),
+          float (*as_float)(Element)>
+struct ExactPhases {
+  static size_t lanes(const BlockContext& context) {
+    return context.role == Role::key ? context.slots : context.head_dim;
+  }
+  static size_t depth(const BlockContext& context) {
+    return context.role == Role::key ? context.head_dim : context.slots;
+  }
+  static size_t index(const BlockContext& context, size_t slot, size_t channel) {
+    return context.role == Role::key
+               ? kernels::exact_index(lanes(context), depth(context), slot, channel)
+               : kernels::exact_index(lanes(context), depth(context), channel, slot);
+  }
+
+  static Result<void> supports(const BlockContext& context) {
+    if (context.head_dim % kernels::kLaneMultiple == 0 && context.head_dim <= kMaxHeadDim)
+      return {};
+    return fail("head size {} is not supported: a multiple of {} up to {} is", context.head_dim,
+                kernels::kLaneMultiple, kMaxHeadDim);
+  }
+  static size_t block_bytes(const BlockContext& context) {
+    return size_t{context.slots} * context.head_dim * sizeof(Element);
+  }
+
+  static bool encode(const BlockContext& context, RowsView rows, uint32_t first_slot,
+                     std::byte* block) {
+    auto* elements = reinterpret_cast<Element*>(block);
+    for (size_t row = 0; row < rows.rows; ++row) {
+      for (size_t channel = 0; channel < context.head_dim; ++channel) {
+        const Element element = from_float(rows.row(row)[channel]);
+        if (!std::isfinite(as_float(element))) return false;
+        elements[index(context, first_slot + row, channel)] = element;
+      }
+    }
+    return true;
+  }
+  static void decode(const BlockContext& context, const std::byte* block, uint32_t first_slot,
+                     uint32_t count, float* rows) {
+    const auto* elements = reinterpret_cast<const Element*>(block);
+    for (size_t row = 0; row < count; ++row) {
+      for (size_t channel = 0; channel < context.head_dim; ++channel) {
+        rows[row * context.head_dim + channel] =
+            as_float(elements[index(context, first_slot + row, channel)]);
+      }
+    }
+  }
+  static void copy_slot(const BlockContext& from_context, const std::byte* from, uint32_t from_slot,
+                        const BlockContext& to_context, std::byte* to, uint32_t to_slot) {
+    const auto* source = reinterpret_cast<const Element*>(from);
+    auto* target = reinterpret_cast<Element*>(to);
+    for (size_t channel = 0; channel < from_context.head_dim; ++channel) {
+      target[index(to_context, to_slot, channel)] = source[index(from_context, from_slot, channel)];
+    }
+  }
+  static Result<void> validate(const BlockContext& context, std::span<const std::byte> block) {
+    if (block.size() != block_bytes(context)) {
+      return fail("block of {} bytes, expected {}", block.size(), block_bytes(context));
+    }
+    for (size_t i = 0; i < block.size() / sizeof(Element); ++i) {
+      Element element;
+      std::memcpy(&element, block.data() + i * sizeof element, sizeof element);
+      if (!std::isfinite(as_float(element)))
+        return fail("element {} of the block is not finite", i);
+    }
+    return {};
+  }
+
+  static size_t query_bytes(const BlockContext& context, uint32_t rows) {
+    return size_t{rows} * context.head_dim * sizeof(float);
+  }
+  static void prepare_query(const BlockContext& context, const float* q, uint32_t rows,
+                            std::byte* query) {
+    std::memcpy(query, q, query_bytes(context, rows));
+  }
+  static void score(const BlockContext& context, const std::byte* block, const std::byte* query,
+                    uint32_t rows, float* logits, const std::byte* next) {
+    multiply(context, block, reinterpret_cast<const float*>(query), rows, logits, false, next);
+  }
+  static void accumulate(const BlockContext& context, const std::byte* block, const float* weights,
+                         uint32_t rows, float* accumulator, const std::byte* next) {
+    multiply(context, block, weights, rows, accumulator, true, next);
+  }
+
+  static void multiply(const BlockContext& context, const std::byte* block, const float* x,
+                       uint32_t rows, float* out, bool add, const std::byte* next) {
+    const auto& kernel = kernels::active_kernels().exact_product[static_cast<size_t>(kType)];
+    kernel({.matrix = block,
+            .lanes = lanes(context),
+            .depth = depth(context),
+            .row_stride = 0,
+            .x = x,
+            .x_stride = depth(context),
+            .rows = rows,
+            .out = out,
+            .out_stride = lanes(context),
+            .add = add,
+            .prefetch = next});
+  }
+
+  static constexpr Codec codec(std::string_view name) {
+    return {.name = name,
+            .exact = true,
+            .nominal_bits = 8.0 * sizeof(Element),
+            .supports = supports,
+            .block_bytes = block_bytes,
+            .encode = encode,
+            .decode = decode,
+            .copy_slot = copy_slot,
+            .validate = validate,
+            .query_bytes = query_bytes,
+            .prepare_query = prepare_query,
+            .score = score,
+            .accumulate = accumulate};
+  }
+};
+
+}  // namespace skvis

@@ -24,9 +24,9 @@ enum class ExactType : uint8_t { f16, bf16, f32 };
 
 // When a sequence is settled: counted, selected, encoded, freed.
 struct SettleRule {
-  uint32_t step = 256;              // every `step` tokens at absolute positions; 0: no such grid
-  std::vector<uint32_t> positions;  // an explicit grid instead, ascending
-  bool at_prompt_end = false;       // also (or only) when the prompt has been read
+  uint32_t step = 256;  // every `step` tokens at absolute positions; 0: no such grid
+  std::vector<uint32_t> positions = {};  // an explicit grid instead, ascending
+  bool at_prompt_end = false;            // also (or only) when the prompt has been read
   // The first grid position above `position`, or UINT32_MAX.
   uint32_t next_after(uint32_t position) const;
   bool is_grid_point(uint32_t position) const;

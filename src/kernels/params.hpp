@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of the kernels: layouts of a sealed page's blocks and one parameter struct per family.
+//
+// One product serves keys and values:
+//
+//   out[row][lane] += sum over k of x[row][k] * matrix[k][lane]
+//
+// For keys a lane is a token and k a channel; for values a lane is a channel and k a token. Lanes
+// are cut into tiles of 16 (the last may have 8: head sizes are multiples of 8), and a block is
+// read strictly from front to back:
+//
+//   exact   [tile][k][16 lanes] elements
+//   int8    [tile][k / 4][16 lanes][4 k] bytes
+//   int4    [tile][k / 8][16 lanes][4 k] bytes: the low nibbles are the codes of k..k+3, the high
+//           nibbles those of k+4..k+7
+//
+// A last tile of 8 lanes has 8 where the others have 16. The kernels know no threads, allocate
+// nothing and decide nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/half.hpp"
+
+namespace skvis::kernels {
+
+inline constexpr size_t kTileLanes = 16;
+inline constexpr size_t kLaneMultiple = 8;    // lanes of a block and channels of a row
+inline constexpr size_t kMaxRows = 8;         // query rows per call: a GQA group, or a part of it
+inline constexpr size_t kMaxCodeDepth = 256;  // beyond it 32-bit sums of 8-bit codes could overflow
+
+enum class ElementType : uint8_t { f32, f16, bf16 };
+inline constexpr size_t kElementTypes = 3;
+inline constexpr size_t element_bytes(ElementType type) {
+  return type == ElementType::f32 ? 4 : 2;
+}
+
+enum class CodeBits : uint8_t { eight, four };
+inline constexpr size_t kCodeBits = 2;
+
+// Lanes of the tile that begins at `first_lane`: 16, or 8 at the end.
+inline constexpr size_t tile_width(size_t lanes, size_t first_lane) {
+  return lanes - first_lane < kTileLanes ? lanes - first_lane : kTileLanes;
+}
+
+// Where an element or code lies in its block. `lanes` and `depth` are those of the whole block.
+inline constexpr size_t exact_index(size_t lanes, size_t depth, size_t lane, size_t k) {
+  const size_t first = lane / kTileLanes * kTileLanes;
+  return first * depth + k * tile_width(lanes, first) + (lane - first);
+}
+inline constexpr size_t int8_index(size_t lanes, size_t depth, size_t lane, size_t k) {
+  const size_t first = lane / kTileLanes * kTileLanes;
+  return first * depth + (k / 4 * tile_width(lanes, first) + (lane - first)) * 4 + k % 4;
+}
+// The byte; the code is its high nibble when k % 8 >= 4.
+inline constexpr size_t int4_index(size_t lanes, size_t depth, size_t lane, size_t k) {
+  const size_t first = lane / kTileLanes * kTileLanes;
+  return first * depth / 2 + (k / 8 * tile_width(lanes, first) + (lane - first)) * 4 + k % 4;
+}
+
+// Product with exact elements. `lanes` a multiple of 8.
+struct ExactProduct {
+  const void* matrix;  // sealed layout, or rows [depth][row_stride] where row_stride is not 0
+  size_t lanes;
+  size_t depth;
+  size_t row_stride;  // 0: sealed layout; else elements from k to k + 1 (an open page's values)
+  const float* x;     // [rows][x_stride], the first `depth` of each row are read
+  size_t x_stride;
+  size_t rows;  // 1..8
+  float* out;   // [rows][out_stride]
+  size_t out_stride;
+  bool add;              // out += product instead of out = product
+  const void* prefetch;  // a block of the same size that is read next, or null
+};
+
+// Dot products with rows as they lie in an open page. `depth` a multiple of 8.
+struct RowDots {
+  const void* matrix;  // [tokens][row_stride] elements
+  size_t tokens;
+  size_t depth;
+  size_t row_stride;
+  const float* x;  // [rows][x_stride]
+  size_t x_stride;
+  size_t rows;  // 1..8
+  float* out;   // [rows][out_stride]: out[row][token] = x[row] . matrix[token]
+  size_t out_stride;
+};
+
+// The rows x of a code product, prepared by quantise_query or quantise_weights of the SAME table
+// for codes of the same width. At the scalar level a row is `depth` floats. Elsewhere it holds
+// integers, x = scale * n, in one of two forms:
+//
+//   wide   |n| <= 32512; for every four k, as 16-bit integers and as the bytes of n = 256 h + l:
+//          i16 n0 n2 n1 n3 | i8 h0 h1 h2 h3 | i8 l0 l1 l2 l3
+//   bytes  the weights of 4-bit codes: u8 n[depth], then the i32 sum of all n
+//
+// A query for 4-bit codes whose rows have no outliers is `coarse`: all low bytes are zero, and the
+// products skip them. Eight bits then keep the error of a logit below a tenth of that of the codes.
+struct PreparedRows {
+  void* data;           // [rows] of prepared_row_bytes(depth), 4-byte aligned
+  float* scale;         // [rows]
+  float* constant;      // [rows]: what multiplies a lane's minimum, or is added to every lane
+  bool coarse = false;  // what quantise_query returned
+};
+inline constexpr size_t prepared_row_bytes(size_t depth) {
+  return 4 * depth;
+}
+inline constexpr int kWideMax = 32512;  // 127 * 256: high and low both fit a signed byte
+
+// Product with codes c of tokens whose value is c * scale + minimum.
+//   code_dot (lanes are tokens):           out  = x.scale * sum(n c) * scale[lane]
+//                                                 + x.constant * minimum[lane]
+//   code_accumulate (lanes are channels):  out += x.scale * sum(n (c - middle)) + x.constant
+// where middle is 0 for 8-bit codes and kMiddleCode for 4-bit codes.
+inline constexpr int kMiddleCode = 8;
+struct CodeProduct {
+  const uint8_t* codes;
+  size_t lanes;         // multiple of 8
+  size_t depth;         // multiple of 8, at most kMaxCodeDepth
+  const Half* scale;    // [lanes], code_dot only
+  const Half* minimum;  // [lanes], code_dot only
+  PreparedRows x;
+  size_t rows;  // 1..8
+  float* out;   // [rows][out_stride]
+  size_t out_stride;
+  const void* prefetch;  // a block of the same size that is read next, or null
+};
+
+// Query rows for code_dot: constant = sum of the values as prepared.
+struct QuantiseQuery {
+  CodeBits bits;
+  const float* x;  // [rows][x_stride]
+  size_t x_stride;
+  size_t depth;  // multiple of 8
+  size_t rows;
+  PreparedRows out;
+};
+
+// Softmax weights p for code_accumulate: the value prepared for token t is w[t] = p[t] * scale[t];
+// constant = sum of p[t] * minimum[t] + middle * w[t] before quantising, so that the middle of the
+// codes, common to all channels, is exact.
+struct QuantiseWeights {
+  CodeBits bits;
+  const float* p;  // [rows][p_stride], not negative
+  size_t p_stride;
+  size_t depth;  // tokens, multiple of 16
+  size_t rows;
+  const Half* scale;    // [depth], not negative
+  const Half* minimum;  // [depth]
+  PreparedRows out;
+};
+
+}  // namespace skvis::kernels

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Positions inside an integer row and limits of quantising, see PreparedRows.
+#pragma once
+
+#include <cstddef>
+
+namespace skvis::kernels {
+
+// Index of value k in a row read as 16-bit integers: 0 2 1 3 within every four. The even bytes of a
+// code word then meet the first pair and the odd bytes the second.
+inline constexpr size_t integer_position(size_t k) {
+  return k / 4 * 8 + (k % 2) * 2 + k % 4 / 2;
+}
+// Index of its high byte in a row read as bytes; the low byte lies four further.
+inline constexpr size_t high_byte_position(size_t k) {
+  return k / 4 * 16 + 8 + k % 4;
+}
+
+// Below this maximum a row counts as zero: its reciprocal would leave the range of float.
+inline constexpr float kSmallestRow = 1e-30f;
+
+// A row has no outliers when its largest magnitude is at most four times its root mean square:
+// nearly every Gaussian row. The relative error of a logit is then at most 4 * 0.29 / 127 = 0.9 %;
+// 4-bit codes err by 8 to 10 %.
+inline constexpr float kCoarseCrestSquared = 16.0f;
+inline constexpr float kByteMax = 255.0f;  // unsigned weights of 4-bit codes
+
+}  // namespace skvis::kernels

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products with codes by VPDPBUSD, unsigned bytes times signed bytes. Wide rows: codes times the
+// high and low bytes of the row in two sums; high * 256 + low is the exact integer sum of the other
+// levels. Coarse rows have no low bytes. Rows of bytes are the unsigned operand themselves.
+#include "kernels/x86/vnni.hpp"
+
+#if defined(__x86_64__)
+// GCC 12 takes the deliberately undefined operands inside its own intrinsics for uninitialised
+// reads.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include <cstring>
+
+#define SKVIS_VNNI \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+#define SKVIS_VNNI_INLINE SKVIS_VNNI __attribute__((always_inline)) inline
+
+namespace skvis::kernels::x86 {
+namespace {
+
+// The operations for a tile of 16 lanes (512 bits) and for one of 8 (256 bits).
+struct Wide {
+  using Words = __m512i;
+  using Floats = __m512;
+  static constexpr size_t kLanes = 16;
+  SKVIS_VNNI_INLINE static Words zero() { return _mm512_setzero_si512(); }
+  SKVIS_VNNI_INLINE static Words load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  SKVIS_VNNI_INLINE static Words set(int32_t value) { return _mm512_set1_epi32(value); }
+  SKVIS_VNNI_INLINE static Words low_nibbles(Words w) {
+    return _mm512_and_si512(w, _mm512_set1_epi8(15));
+  }
+  SKVIS_VNNI_INLINE static Words high_nibbles(Words w) {
+    return _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(15));
+  }
+  SKVIS_VNNI_INLINE static Words dot(Words sum, Words codes, Words x) {
+    return _mm512_dpbusd_epi32(sum, codes, x);
+  }
+  SKVIS_VNNI_INLINE static Floats join(Words high, Words low) {
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+  }
+  SKVIS_VNNI_INLINE static Floats minus(Words a, Words b) {
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(a, b));
+  }
+  SKVIS_VNNI_INLINE static Floats halves(const Half* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  SKVIS_VNNI_INLINE static Floats spread(float value) { return _mm512_set1_ps(value); }
+  SKVIS_VNNI_INLINE static Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
+  SKVIS_VNNI_INLINE static void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+  SKVIS_VNNI_INLINE static Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  SKVIS_VNNI_INLINE static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  SKVIS_VNNI_INLINE static Floats fma(Floats a, Floats b, Floats c) {
+    return _mm512_fmadd_ps(a, b, c);
+  }
+};
+struct Narrow {
+  using Words = __m256i;
+  using Floats = __m256;
+  static constexpr size_t kLanes = 8;
+  SKVIS_VNNI_INLINE static Words zero() { return _mm256_setzero_si256(); }
+  SKVIS_VNNI_INLINE static Words load(const uint8_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  SKVIS_VNNI_INLINE static Words set(int32_t value) { return _mm256_set1_epi32(value); }
+  SKVIS_VNNI_INLINE static Words low_nibbles(Words w) {
+    return _mm256_and_si256(w, _mm256_set1_epi8(15));
+  }
+  SKVIS_VNNI_INLINE static Words high_nibbles(Words w) {
+    return _mm256_and_si256(_mm256_srli_epi16(w, 4), _mm256_set1_epi8(15));
+  }
+  SKVIS_VNNI_INLINE static Words dot(Words sum, Words codes, Words x) {
+    return _mm256_dpbusd_epi32(sum, codes, x);
+  }
+  SKVIS_VNNI_INLINE static Floats join(Words high, Words low) {
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32(high, 8), low));
+  }
+  SKVIS_VNNI_INLINE static Floats minus(Words a, Words b) {
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(a, b));
+  }
+  SKVIS_VNNI_INLINE static Floats halves(const Half* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  SKVIS_VNNI_INLINE static Floats spread(float value) { return _mm256_set1_ps(value); }
+  SKVIS_VNNI_INLINE static Floats load_floats(const float* p) { return _mm256_loadu_ps(p); }
+  SKVIS_VNNI_INLINE static void store(float* p, Floats v) { _mm256_storeu_ps(p, v); }
+  SKVIS_VNNI_INLINE static Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+  SKVIS_VNNI_INLINE static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+  SKVIS_VNNI_INLINE static Floats fma(Floats a, Floats b, Floats c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+};
+
+struct Tile {
+  const uint8_t* codes;
+  size_t first_lane;
+  const uint8_t* prefetch;
+};
+
+// See code_dot and code_accumulate in CodeProduct.
+struct StoreLogits {
+  template <class Ops>
+  SKVIS_VNNI_INLINE static void store(const CodeProduct& p, size_t row, size_t lane,
+                                      typename Ops::Floats sum) {
+    const auto scaled = Ops::mul(Ops::spread(p.x.scale[row]), sum);
+    const auto constant = Ops::mul(Ops::spread(p.x.constant[row]), Ops::halves(p.minimum + lane));
+    Ops::store(p.out + row * p.out_stride + lane,
+               Ops::fma(scaled, Ops::halves(p.scale + lane), constant));
+  }
+};
+struct AddValues {
+  template <class Ops>
+  SKVIS_VNNI_INLINE static void store(const CodeProduct& p, size_t row, size_t lane,
+                                      typename Ops::Floats sum) {
+    float* out = p.out + row * p.out_stride + lane;
+    const auto value = Ops::fma(Ops::spread(p.x.scale[row]), sum, Ops::spread(p.x.constant[row]));
+    Ops::store(out, Ops::add(Ops::load_floats(out), value));
+  }
+};
+
+SKVIS_VNNI_INLINE int32_t word_at(const char* p) {
+  int32_t word;
+  std::memcpy(&word, p, sizeof word);
+  return word;
+}
+
+// What one product does with a tile: code words in, a sum per row out.
+enum class Form { wide, coarse, bytes };
+
+template <CodeBits kBits, Form kForm, class Ops, class Finish, size_t kRows>
+SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
+  constexpr size_t kGroups = kBits == CodeBits::eight ? 1 : 2;  // groups of four k per word
+  constexpr size_t kTurn = 4 * Ops::kLanes;
+  const size_t row_bytes = prepared_row_bytes(p.depth);
+  typename Ops::Words high[kRows];
+  typename Ops::Words low[kRows];
+  for (size_t r = 0; r < kRows; ++r) high[r] = low[r] = Ops::zero();
+  const char* const rows = static_cast<const char*>(p.x.data);
+  const char* x = rows + (kForm == Form::bytes ? 0 : 8);
+  const uint8_t* codes = tile.codes;
+  const uint8_t* prefetch = tile.prefetch;
+  for (size_t k = 0; k < p.depth; k += 4 * kGroups) {
+    _mm_prefetch(reinterpret_cast<const char*>(prefetch), _MM_HINT_T0);
+    const auto word = Ops::load(codes);
+    for (size_t group = 0; group < kGroups; ++group, x += kForm == Form::bytes ? 4 : 16) {
+      const auto code = kGroups == 1 ? word
+                        : group == 0 ? Ops::low_nibbles(word)
+                                     : Ops::high_nibbles(word);
+      for (size_t r = 0; r < kRows; ++r) {
+        const auto bytes = Ops::set(word_at(x + r * row_bytes));
+        if constexpr (kForm == Form::bytes) {
+          low[r] = Ops::dot(low[r], bytes, code);
+        } else {
+          high[r] = Ops::dot(high[r], code, bytes);
+        }
+        if constexpr (kForm == Form::wide) {
+          low[r] = Ops::dot(low[r], code, Ops::set(word_at(x + r * row_bytes + 4)));
+        }
+      }
+    }
+    codes += kTurn;
+    prefetch += kTurn;
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    typename Ops::Floats sum;
+    if constexpr (kForm == Form::bytes) {
+      sum = Ops::minus(low[r], Ops::set(kMiddleCode * word_at(rows + r * row_bytes + p.depth)));
+    } else {
+      sum = Ops::join(high[r], low[r]);
+    }
+    Finish::template store<Ops>(p, r, tile.first_lane, sum);
+  }
+}
+
+template <CodeBits kBits, Form kForm, class Finish, size_t kRows>
+SKVIS_VNNI void code_product_rows(const CodeProduct& p) {
+  const auto* next = static_cast<const uint8_t*>(p.prefetch);
+  const uint8_t* prefetch = next != nullptr ? next : p.codes;
+  for (size_t lane = 0; lane < p.lanes; lane += kTileLanes) {
+    const size_t offset = lane * p.depth / (kBits == CodeBits::eight ? 1 : 2);
+    const Tile tile = {
+        .codes = p.codes + offset, .first_lane = lane, .prefetch = prefetch + offset};
+    if (tile_width(p.lanes, lane) == kTileLanes) {
+      code_tile<kBits, kForm, Wide, Finish, kRows>(p, tile);
+    } else {
+      code_tile<kBits, kForm, Narrow, Finish, kRows>(p, tile);
+    }
+  }
+}
+
+template <CodeBits kBits, Form kForm, class Finish>
+void code_product(const CodeProduct& p) {
+  static constexpr void (*kByRows[kMaxRows])(const CodeProduct&) = {
+      code_product_rows<kBits, kForm, Finish, 1>, code_product_rows<kBits, kForm, Finish, 2>,
+      code_product_rows<kBits, kForm, Finish, 3>, code_product_rows<kBits, kForm, Finish, 4>,
+      code_product_rows<kBits, kForm, Finish, 5>, code_product_rows<kBits, kForm, Finish, 6>,
+      code_product_rows<kBits, kForm, Finish, 7>, code_product_rows<kBits, kForm, Finish, 8>};
+  kByRows[p.rows - 1](p);
+}
+
+void dot_four(const CodeProduct& p) {
+  if (p.x.coarse) {
+    code_product<CodeBits::four, Form::coarse, StoreLogits>(p);
+  } else {
+    code_product<CodeBits::four, Form::wide, StoreLogits>(p);
+  }
+}
+
+}  // namespace
+
+bool fill_vnni(Kernels& table) {
+  if (!__builtin_cpu_supports("avx512vnni")) return false;
+  constexpr auto k8 = static_cast<size_t>(CodeBits::eight);
+  constexpr auto k4 = static_cast<size_t>(CodeBits::four);
+  table.code_dot[k8] = code_product<CodeBits::eight, Form::wide, StoreLogits>;
+  table.code_dot[k4] = dot_four;
+  table.code_accumulate[k8] = code_product<CodeBits::eight, Form::wide, AddValues>;
+  table.code_accumulate[k4] = code_product<CodeBits::four, Form::bytes, AddValues>;
+  return true;
+}
+
+}  // namespace skvis::kernels::x86
+
+#else
+
+namespace skvis::kernels::x86 {
+bool fill_vnni(Kernels&) {
+  return false;
+}
+}  // namespace skvis::kernels::x86
+
+#endif

@@ -45,7 +45,9 @@ Result<void> fill_merges(const RawTokenizer& raw, std::string_view origin, const
                          TokenizerSpec& spec) {
   if (!raw.has_merges) return fail("{}: 'model.merges' is missing, expected an array", origin);
   spec.merges.reserve(raw.merges.size());
-  for (const auto& [left, right] : raw.merges) {
+  for (const auto& pair : raw.merges) {
+    const std::string& left = pair.first;  // no structured binding: Clang 14 cannot capture one
+    const std::string& right = pair.second;
     const auto find = [&](std::string_view token) -> Result<uint32_t> {
       if (const auto it = ids.find(token); it != ids.end()) return it->second;
       return fail(

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/dense_path.hpp"
+
+namespace skvis {
+
+WeightFormat DensePath::format_for(DType source) const {
+  if (mode == DenseMode::precise || source == DType::kF32) return WeightFormat::f32;
+  return source == DType::kBF16 ? WeightFormat::bf16 : WeightFormat::f16;
+}
+
+std::string DensePath::description(WeightFormat weights) const {
+  const std::string_view stored = weight_format_name(weights);
+  const std::string f32 = fmt::format("{} x f32", stored);
+  const bool bf16 = bf16_activations(RowKind::prompt);
+  return fmt::format("{}; prompt rows: {}, generated rows: {}", kernels->level,
+                     bf16 ? "bf16 x bf16" : f32, f32);
+}
+
+Result<DensePath> choose_dense_path(DenseMode mode, std::string_view level) {
+  if (level.empty()) return DensePath{.kernels = dense_levels().front(), .mode = mode};
+  const DenseKernels* kernels = find_dense_level(level);
+  // Machines with byte dot products differ in BF16: the level means "all this machine has".
+  if (kernels == nullptr && level == "avx512_vnni") kernels = dense_levels().front();
+  if (kernels == nullptr && level == "sse4") kernels = find_dense_level("scalar");
+  if (kernels != nullptr) return DensePath{.kernels = kernels, .mode = mode};
+  std::string names;
+  for (const DenseKernels* known : dense_levels()) {
+    names += names.empty() ? "" : ", ";
+    names += known->level;
+  }
+  return fail("kernel level {:?} is not available here; expected one of {}", level, names);
+}
+
+}  // namespace skvis

@@ -78,26 +78,38 @@ struct AffinePhases {
     return scales(context, block) + context.slots;
   }
 
-  // Where a code lies: its byte and how far its bits are shifted.
-  struct Place {
-    size_t byte;
-    int shift;
-  };
-  static Place place(const BlockContext& context, size_t slot, size_t channel) {
-    const size_t lane = context.role == Role::key ? slot : channel;
-    const size_t k = context.role == Role::key ? channel : slot;
-    if constexpr (kBits == kernels::CodeBits::eight) {
-      return {kernels::int8_index(lanes(context), depth(context), lane, k), 0};
+  // Calls f(channel, byte, shift) for every code of a slot: the byte of the block it lies in and
+  // how far its bits are shifted there.
+  template <typename F>
+  static void for_codes(const BlockContext& context, size_t slot, F f) {
+    constexpr size_t kTurn = 4 * kCodesPerByte;  // k per word of four bytes
+    const size_t all = lanes(context);
+    if (context.role == Role::key) {
+      const size_t first = slot / kernels::kTileLanes * kernels::kTileLanes;
+      const size_t width = kernels::tile_width(all, first);
+      size_t word = first * context.head_dim / kCodesPerByte + (slot - first) * 4;
+      for (size_t channel = 0; channel < context.head_dim; channel += kTurn, word += 4 * width) {
+        for (size_t i = 0; i < 4; ++i) f(channel + i, word + i, 0);
+        if constexpr (kCodesPerByte == 2) {
+          for (size_t i = 0; i < 4; ++i) f(channel + 4 + i, word + i, 4);
+        }
+      }
     } else {
-      return {kernels::int4_index(lanes(context), depth(context), lane, k), k % 8 >= 4 ? 4 : 0};
+      const int shift = slot % kTurn >= 4 ? 4 : 0;
+      for (size_t first = 0; first < all; first += kernels::kTileLanes) {
+        const size_t width = kernels::tile_width(all, first);
+        const size_t tile = first * context.slots / kCodesPerByte;
+        const size_t byte = tile + slot / kTurn * width * 4 + slot % 4;
+        for (size_t i = 0; i < width; ++i) f(first + i, byte + 4 * i, shift);
+      }
     }
   }
-  static int read(const std::byte* block, Place at) {
-    return static_cast<int>(block[at.byte]) >> at.shift & kTopCode;
+  static int read(const std::byte* block, size_t byte, int shift) {
+    return static_cast<int>(block[byte]) >> shift & kTopCode;
   }
-  static void write(std::byte* block, Place at, int code) {
-    const int others = static_cast<int>(block[at.byte]) & ~(kTopCode << at.shift);
-    block[at.byte] = static_cast<std::byte>(others | code << at.shift);
+  static void write(std::byte* block, size_t byte, int shift, int code) {
+    const int others = static_cast<int>(block[byte]) & ~(kTopCode << shift);
+    block[byte] = static_cast<std::byte>(others | code << shift);
   }
 
   static Result<void> supports(const BlockContext& context) {
@@ -124,13 +136,14 @@ struct AffinePhases {
       minimum[slot] = fit.minimum;
       const float step = to_float(fit.scale);
       const float offset = to_float(fit.minimum);
-      for (size_t channel = 0; channel < context.head_dim; ++channel) {
+      const float* values = rows.row(row);
+      for_codes(context, slot, [=](size_t channel, size_t byte, int shift) {
         // A range below the smallest half leaves scale 0: all codes 0.
         const float position =
-            step > 0 ? std::floor((rows.row(row)[channel] - offset) / step + 0.5f) : 0.0f;
+            step > 0 ? std::floor((values[channel] - offset) / step + 0.5f) : 0.0f;
         const int code = static_cast<int>(std::clamp(position, 0.0f, float{kTopCode}));
-        write(block, place(context, slot, channel), code);
-      }
+        write(block, byte, shift, code);
+      });
     }
     return true;
   }
@@ -140,18 +153,21 @@ struct AffinePhases {
       const size_t slot = first_slot + row;
       const float step = to_float(scales(context, block)[slot]);
       const float offset = to_float(minima(context, block)[slot]);
-      for (size_t channel = 0; channel < context.head_dim; ++channel) {
-        const auto code = static_cast<float>(read(block, place(context, slot, channel)));
-        rows[row * context.head_dim + channel] = code * step + offset;
-      }
+      float* out = rows + row * context.head_dim;
+      for_codes(context, slot, [=](size_t channel, size_t byte, int shift) {
+        out[channel] = static_cast<float>(read(block, byte, shift)) * step + offset;
+      });
     }
   }
   static void copy_slot(const BlockContext& from_context, const std::byte* from, uint32_t from_slot,
                         const BlockContext& to_context, std::byte* to, uint32_t to_slot) {
-    for (size_t channel = 0; channel < from_context.head_dim; ++channel) {
-      write(to, place(to_context, to_slot, channel),
-            read(from, place(from_context, from_slot, channel)));
-    }
+    std::array<uint8_t, kernels::kMaxCodeDepth> codes;
+    for_codes(from_context, from_slot, [&](size_t channel, size_t byte, int shift) {
+      codes[channel] = static_cast<uint8_t>(read(from, byte, shift));
+    });
+    for_codes(to_context, to_slot, [&](size_t channel, size_t byte, int shift) {
+      write(to, byte, shift, codes[channel]);
+    });
     const_cast<Half*>(scales(to_context, to))[to_slot] = scales(from_context, from)[from_slot];
     const_cast<Half*>(minima(to_context, to))[to_slot] = minima(from_context, from)[from_slot];
   }
@@ -171,31 +187,40 @@ struct AffinePhases {
     return {};
   }
 
-  // A prepared query: rows as the kernels want them, then scale [rows], then constant [rows].
+  // A prepared query: rows as the kernels want them, scale [rows], constant [rows], and whether the
+  // rows are coarse as a 32-bit word.
   static kernels::PreparedRows prepared(std::byte* memory, size_t rows, size_t row_depth) {
     auto* scale = reinterpret_cast<float*>(memory + rows * kernels::prepared_row_bytes(row_depth));
     return {.data = memory, .scale = scale, .constant = scale + rows};
   }
   static size_t query_bytes(const BlockContext& context, uint32_t rows) {
-    return rows * (kernels::prepared_row_bytes(context.head_dim) + 2 * sizeof(float));
+    return rows * (kernels::prepared_row_bytes(context.head_dim) + 2 * sizeof(float)) +
+           sizeof(uint32_t);
   }
   static void prepare_query(const BlockContext& context, const float* q, uint32_t rows,
                             std::byte* query) {
-    kernels::active_kernels().quantise_query({.x = q,
-                                              .x_stride = context.head_dim,
-                                              .depth = context.head_dim,
-                                              .rows = rows,
-                                              .out = prepared(query, rows, context.head_dim)});
+    const kernels::PreparedRows out = prepared(query, rows, context.head_dim);
+    const uint32_t coarse = kernels::active_kernels().quantise_query({.bits = kBits,
+                                                                      .x = q,
+                                                                      .x_stride = context.head_dim,
+                                                                      .depth = context.head_dim,
+                                                                      .rows = rows,
+                                                                      .out = out});
+    std::memcpy(out.constant + rows, &coarse, sizeof coarse);
   }
   static void score(const BlockContext& context, const std::byte* block, const std::byte* query,
                     uint32_t rows, float* logits, const std::byte* next) {
+    kernels::PreparedRows x = prepared(const_cast<std::byte*>(query), rows, context.head_dim);
+    uint32_t coarse;
+    std::memcpy(&coarse, x.constant + rows, sizeof coarse);
+    x.coarse = coarse != 0;
     kernels::active_kernels().code_dot[kBitsIndex](
         {.codes = reinterpret_cast<const uint8_t*>(block),
          .lanes = context.slots,
          .depth = context.head_dim,
          .scale = scales(context, block),
          .minimum = minima(context, block),
-         .x = prepared(const_cast<std::byte*>(query), rows, context.head_dim),
+         .x = x,
          .rows = rows,
          .out = logits,
          .out_stride = context.slots,
@@ -208,7 +233,8 @@ struct AffinePhases {
             memory;
     const kernels::PreparedRows x = prepared(memory.data(), rows, context.slots);
     const kernels::Kernels& kernels = kernels::active_kernels();
-    kernels.quantise_weights({.p = weights,
+    kernels.quantise_weights({.bits = kBits,
+                              .p = weights,
                               .p_stride = context.slots,
                               .depth = context.slots,
                               .rows = rows,

@@ -8,6 +8,7 @@
 // token and query head.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -25,10 +26,24 @@ struct ExactPhases {
   static size_t depth(const BlockContext& context) {
     return context.role == Role::key ? context.head_dim : context.slots;
   }
-  static size_t index(const BlockContext& context, size_t slot, size_t channel) {
-    return context.role == Role::key
-               ? kernels::exact_index(lanes(context), depth(context), slot, channel)
-               : kernels::exact_index(lanes(context), depth(context), channel, slot);
+  // Calls f(channel, index) for every element of a slot.
+  template <typename F>
+  static void for_elements(const BlockContext& context, size_t slot, F f) {
+    const size_t all = lanes(context);
+    if (context.role == Role::key) {
+      const size_t first = slot / kernels::kTileLanes * kernels::kTileLanes;
+      const size_t width = kernels::tile_width(all, first);
+      size_t index = first * context.head_dim + (slot - first);
+      for (size_t channel = 0; channel < context.head_dim; ++channel, index += width) {
+        f(channel, index);
+      }
+    } else {
+      for (size_t first = 0; first < all; first += kernels::kTileLanes) {
+        const size_t width = kernels::tile_width(all, first);
+        const size_t index = first * context.slots + slot * width;
+        for (size_t i = 0; i < width; ++i) f(first + i, index + i);
+      }
+    }
   }
 
   static Result<void> supports(const BlockContext& context) {
@@ -45,11 +60,13 @@ struct ExactPhases {
                      std::byte* block) {
     auto* elements = reinterpret_cast<Element*>(block);
     for (size_t row = 0; row < rows.rows; ++row) {
-      for (size_t channel = 0; channel < context.head_dim; ++channel) {
-        const Element element = from_float(rows.row(row)[channel]);
-        if (!std::isfinite(as_float(element))) return false;
-        elements[index(context, first_slot + row, channel)] = element;
-      }
+      const float* values = rows.row(row);
+      bool finite = true;
+      for_elements(context, first_slot + row, [&](size_t channel, size_t index) {
+        elements[index] = from_float(values[channel]);
+        finite = finite && std::isfinite(as_float(elements[index]));
+      });
+      if (!finite) return false;
     }
     return true;
   }
@@ -57,19 +74,20 @@ struct ExactPhases {
                      uint32_t count, float* rows) {
     const auto* elements = reinterpret_cast<const Element*>(block);
     for (size_t row = 0; row < count; ++row) {
-      for (size_t channel = 0; channel < context.head_dim; ++channel) {
-        rows[row * context.head_dim + channel] =
-            as_float(elements[index(context, first_slot + row, channel)]);
-      }
+      float* out = rows + row * context.head_dim;
+      for_elements(context, first_slot + row,
+                   [=](size_t channel, size_t index) { out[channel] = as_float(elements[index]); });
     }
   }
   static void copy_slot(const BlockContext& from_context, const std::byte* from, uint32_t from_slot,
                         const BlockContext& to_context, std::byte* to, uint32_t to_slot) {
     const auto* source = reinterpret_cast<const Element*>(from);
     auto* target = reinterpret_cast<Element*>(to);
-    for (size_t channel = 0; channel < from_context.head_dim; ++channel) {
-      target[index(to_context, to_slot, channel)] = source[index(from_context, from_slot, channel)];
-    }
+    std::array<Element, kMaxHeadDim> row;
+    for_elements(from_context, from_slot,
+                 [&](size_t channel, size_t index) { row[channel] = source[index]; });
+    for_elements(to_context, to_slot,
+                 [&](size_t channel, size_t index) { target[index] = row[channel]; });
   }
   static Result<void> validate(const BlockContext& context, std::span<const std::byte> block) {
     if (block.size() != block_bytes(context)) {

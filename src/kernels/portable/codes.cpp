@@ -5,9 +5,10 @@
 // once.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/codes.cpp"
+#include "kernels/portable/targets.hpp"
+
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/portable/targets.hpp"
 
 #include <cstring>
 

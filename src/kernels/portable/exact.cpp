@@ -2,9 +2,10 @@
 // Products with exact elements. A lane is one sum over k in order, as in the reference.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/exact.cpp"
+#include "kernels/portable/targets.hpp"
+
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/portable/targets.hpp"
 
 #include <cstring>
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/portable/portable.hpp"
 
-#include "hwy/targets.h"
 #include "kernels/portable/targets.hpp"
+
+#include "hwy/targets.h"
 
 #define SKVIS_DECLARE_TARGET(target)     \
   namespace skvis::kernels::target {     \

@@ -2,9 +2,10 @@
 // Preparing the rows x of a code product, as reference::quantise_*_integer does.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/quantise.cpp"
+#include "kernels/portable/targets.hpp"
+
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/portable/targets.hpp"
 
 #include <cmath>
 #include <cstring>

@@ -3,9 +3,10 @@
 // lanes; what is left goes through a padded copy.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/softmax.cpp"
+#include "kernels/portable/targets.hpp"
+
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/portable/targets.hpp"
 
 #include <cmath>
 #include <cstring>

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The convention of this folder. A file is compiled once per target, each time inside the namespace
 // of that target (skvis::kernels::N_AVX2 and so on), and defines one function
-// fill_<family>(Kernels&) there; portable.cpp picks. A file begins with
+// fill_<family>(Kernels&) there; portable.cpp picks. A file begins with (the
+// empty line keeps clang-format from sorting)
 //
 //   #undef HWY_TARGET_INCLUDE
 //   #define HWY_TARGET_INCLUDE "kernels/portable/<file>.cpp"
 //   #include "kernels/portable/targets.hpp"
+//
 //   #include "hwy/foreach_target.h"
 //   #include "hwy/highway.h"
 #pragma once

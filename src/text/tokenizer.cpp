@@ -89,6 +89,29 @@ Result<Tokenizer> Tokenizer::create(TokenizerSpec spec) {
   return Tokenizer(std::move(state));
 }
 
+// A text without raw added tokens: normalized, cut at the others, merged.
+Result<void> Tokenizer::State::encode_plain(std::string_view text, bool at_start,
+                                            bool parse_special, BytePairEncoder::Workspace& work,
+                                            std::vector<uint32_t>& ids) const {
+  SKVIS_TRY(const std::string normalized, normalizer.apply(text));
+  std::vector<TextPart> parts;
+  normalized_tokens.split(normalized, parse_special, parts);
+  for (const auto& [range, token] : parts) {
+    if (token) {
+      ids.push_back(*token);
+      continue;
+    }
+    SKVIS_TRY(const Pieces pieces,
+              pre_tokenizer.apply(normalized.substr(range.begin, range.end - range.begin),
+                                  at_start && range.begin == 0));
+    for (const TextRange piece : pieces.ranges) {
+      encoder.encode(std::string_view(pieces.text).substr(piece.begin, piece.end - piece.begin),
+                     work, ids);
+    }
+  }
+  return {};
+}
+
 Result<std::vector<uint32_t>> Tokenizer::encode(std::string_view text,
                                                 EncodeOptions options) const {
   const State& state = *state_;
@@ -103,31 +126,13 @@ Result<std::vector<uint32_t>> Tokenizer::encode(std::string_view text,
   if (options.add_special) ids = state.spec.prefix;
   BytePairEncoder::Workspace work;
   std::vector<TextPart> parts;
-  std::vector<TextPart> inner;
   state.raw_tokens.split(text, options.parse_special, parts);
-  for (const TextPart& part : parts) {
-    if (part.token) {
-      ids.push_back(*part.token);
-      continue;
-    }
-    const auto raw = text.substr(part.range.begin, part.range.end - part.range.begin);
-    SKVIS_TRY(const std::string normalized, state.normalizer.apply(raw));
-    inner.clear();
-    state.normalized_tokens.split(normalized, options.parse_special, inner);
-    for (const TextPart& segment : inner) {
-      if (segment.token) {
-        ids.push_back(*segment.token);
-        continue;
-      }
-      const TextRange range = segment.range;
-      const bool at_start = part.range.begin == 0 && range.begin == 0;
-      SKVIS_TRY(const Pieces pieces,
-                state.pre_tokenizer.apply(normalized.substr(range.begin, range.end - range.begin),
-                                          at_start));
-      for (const TextRange piece : pieces.ranges) {
-        state.encoder.encode(
-            std::string_view(pieces.text).substr(piece.begin, piece.end - piece.begin), work, ids);
-      }
+  for (const auto& [range, token] : parts) {
+    if (token) {
+      ids.push_back(*token);
+    } else {
+      SKVIS_CHECK(state.encode_plain(text.substr(range.begin, range.end - range.begin),
+                                     range.begin == 0, options.parse_special, work, ids));
     }
   }
   if (options.add_special) {

@@ -14,6 +14,8 @@ namespace skvis {
 struct Tokenizer::State {
   State(TokenizerSpec made_from, Normalizer norm, PreTokenizer pre, TokenBytes token_bytes);
 
+  Result<void> encode_plain(std::string_view text, bool at_start, bool parse_special,
+                            BytePairEncoder::Workspace& work, std::vector<uint32_t>& ids) const;
   bool exists(uint32_t id) const { return id < spec.tokens.size() && !spec.tokens[id].empty(); }
 
   TokenizerSpec spec;

@@ -6,7 +6,11 @@
 namespace skvis {
 
 Service::Service(Engine& engine, size_t queue_limit)
-    : engine_(engine), queue_limit_(queue_limit), thread_([this] { work(); }) {}
+    : engine_(engine), queue_limit_(queue_limit) {
+  totals_.kv = engine_.pool().figures();
+  totals_.kv_budget = engine_.pool().budget();
+  thread_ = std::thread([this] { work(); });
+}
 
 Service::~Service() {
   drain(std::chrono::milliseconds(0));
@@ -20,11 +24,15 @@ Service::~Service() {
 
 Service::Ticket Service::submit(ServiceRequest request) {
   const std::lock_guard lock(mutex_);
-  if (closing_ || waiting_.size() >= queue_limit_) return 0;
+  if (closing_ || (!request.continues && waiting_.size() >= queue_limit_)) return 0;
   auto entry = std::make_shared<Entry>();
   entry->ticket = next_ticket_++;
   entry->request = std::move(request);
-  waiting_.push_back(entry);
+  if (entry->request.continues) {
+    waiting_.push_front(entry);
+  } else {
+    waiting_.push_back(entry);
+  }
   changed_.notify_all();
   return entry->ticket;
 }
@@ -60,8 +68,6 @@ void Service::work() {
     std::shared_ptr<Entry> entry;
     {
       std::unique_lock lock(mutex_);
-      totals_.kv = engine_.pool().figures();
-      totals_.kv_budget = engine_.pool().budget();
       changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
       if (waiting_.empty()) return;
       entry = running_ = waiting_.front();
@@ -91,7 +97,11 @@ void Service::serve(Entry& entry) {
   };
   Result<GenerationResult> result = GenerationResult{};
   result->finish = FinishReason::cancelled;
-  if (!entry.cancelled) result = Session(engine_).generate(request.generation, callbacks);
+  try {
+    if (!entry.cancelled) result = Session(engine_).generate(request.generation, callbacks);
+  } catch (const std::exception& problem) {  // memory: the next request may do with less
+    result = fail("{}", problem.what());
+  }
   {
     const std::lock_guard lock(mutex_);
     if (!result) {

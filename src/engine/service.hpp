@@ -26,6 +26,9 @@ struct ServiceRequest {
   std::function<void(size_t done, size_t total)> on_prompt;  // may be empty
   std::function<void(const GenerationResult&)> on_done;
   std::function<void(const Error&)> on_error;
+  // A further part of a request that was accepted before: served next, and never refused for a full
+  // queue.
+  bool continues = false;
 };
 
 struct ServiceFigures {

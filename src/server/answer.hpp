@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a checked request to what the engine is asked, and from what it answers to JSON.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "engine/generation.hpp"
+#include "server/api_error.hpp"
+#include "server/request.hpp"
+
+namespace skvis {
+
+// What the routes know about this server. Only reads the engine, and only what does not change while
+// it works, so that any thread may use it.
+struct ServerContext {
+  const Engine& engine;
+  std::string model_id;
+  uint32_t default_max_tokens = 1024;
+  std::time_t started = 0;
+};
+
+// Figures of one or several generations.
+struct Usage {
+  uint64_t prompt_tokens = 0;
+  uint64_t completion_tokens = 0;
+  uint64_t cached_tokens = 0;
+  size_t kv_bytes = 0;       // pages at the end
+  size_t kv_bytes_full = 0;  // what the full cache would hold
+  size_t rows_held = 0;
+  size_t rows_seen = 0;
+  size_t heads = 0;
+
+  void add(const GenerationResult& result);
+};
+// The `usage` object. Its extension `kv`: bytes of pages, bytes of the full cache, and tokens kept
+// (the mean over heads, which keep different numbers) of those seen.
+Json usage_json(const Usage& usage);
+
+std::string_view finish_name(FinishReason reason);
+
+// How a route writes its answers. One object per request: id and time are the same in all chunks.
+class AnswerFormat {
+ public:
+  AnswerFormat(std::string id, std::string model, std::time_t created)
+      : id_(std::move(id)), model_(std::move(model)), created_(created) {}
+  virtual ~AnswerFormat() = default;
+
+  // Chunks of a stream, for choice `index`. `first` may be null: the route has no such chunk.
+  virtual Json first(size_t index) const = 0;
+  virtual Json piece(size_t index, std::string_view text) const = 0;
+  virtual Json last(size_t index, FinishReason reason) const = 0;
+  virtual Json usage(const Usage& usage) const = 0;
+  // The answer in one object; results by choice.
+  virtual Json whole(std::span<const GenerationResult> results, const Usage& usage) const = 0;
+
+ protected:
+  // {id, object, created, model, choices}
+  Json envelope(std::string_view object, Json choices) const;
+
+ private:
+  std::string id_;
+  std::string model_;
+  std::time_t created_;
+};
+
+// A request ready to run: its generations follow one another, each is one choice.
+struct AnswerJob {
+  std::shared_ptr<const AnswerFormat> format;
+  std::vector<GenerationRequest> generations;
+  bool stream = false;
+  bool include_usage = false;
+};
+
+// Errors: a model that is not served here; no tokenizer; a prompt that is empty, longer than the
+// context, too large for the KV memory, or holds ids outside the vocabulary.
+ApiResult<AnswerJob> prepare_chat(const ServerContext& context, const ChatRequest& request);
+ApiResult<AnswerJob> prepare_completion(const ServerContext& context,
+                                        const CompletionRequest& request);
+
+// Shared by the routes.
+std::optional<ApiError> check_model(const ServerContext& context, const std::string& asked);
+std::optional<ApiError> check_tokenizer(const ServerContext& context);
+ApiResult<GenerationRequest> make_generation(const ServerContext& context,
+                                             const AnswerOptions& options,
+                                             std::vector<uint32_t> prompt, std::string_view field);
+// The tokens of a conversation, the beginning of the answer included.
+ApiResult<std::vector<uint32_t>> encode_messages(const ServerContext& context, const Json& messages,
+                                                 const Json& template_variables);
+// "chatcmpl-" and 24 random letters and digits.
+std::string random_id(std::string_view prefix);
+
+}  // namespace skvis

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/unsupported.hpp"
+
+namespace skvis {
+namespace {
+
+constexpr const char* kUnsupported = "unsupported_parameter";
+
+// Numbers at whose neutral value nothing happens.
+struct NeutralNumber {
+  std::string_view key;
+  double neutral;
+};
+constexpr NeutralNumber kNumbers[] = {
+    {"n", 1},
+    {"best_of", 1},
+    {"presence_penalty", 0},
+    {"frequency_penalty", 0},
+    {"repetition_penalty", 1},
+    {"repeat_penalty", 1},
+    {"typical_p", 1},
+    {"mirostat", 0},
+    {"dry_multiplier", 0},
+    {"xtc_probability", 0},
+    {"min_tokens", 0},
+    {"top_logprobs", 0},
+    {"prompt_logprobs", 0},
+};
+
+// Texts, lists and objects that ask for nothing when they are empty.
+enum class Kind : uint8_t { text, array, object, text_or_object };
+struct EmptyField {
+  std::string_view key;
+  Kind kind;
+};
+constexpr EmptyField kEmptyFields[] = {
+    {"logit_bias", Kind::object},       {"tools", Kind::array},
+    {"functions", Kind::array},         {"stop_token_ids", Kind::array},
+    {"bad_words", Kind::array},         {"allowed_token_ids", Kind::array},
+    {"suffix", Kind::text},             {"grammar", Kind::text},
+    {"guided_regex", Kind::text},       {"guided_grammar", Kind::text},
+    {"guided_choice", Kind::array},     {"guided_json", Kind::text_or_object},
+    {"json_schema", Kind::text_or_object}, {"structured_outputs", Kind::object},
+};
+
+std::string_view kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::text:
+      return "a string";
+    case Kind::array:
+      return "an array";
+    case Kind::object:
+      return "an object";
+    case Kind::text_or_object:
+      return "an object or a string";
+  }
+  return {};
+}
+
+bool is_kind(const Json& value, Kind kind) {
+  switch (kind) {
+    case Kind::text:
+      return value.is_string();
+    case Kind::array:
+      return value.is_array();
+    case Kind::object:
+      return value.is_object();
+    case Kind::text_or_object:
+      return value.is_object() || value.is_string();
+  }
+  return false;
+}
+
+void refuse_field(FieldReader& reader, std::string_view key, std::string_view only) {
+  reader.refuse(key,
+                fmt::format("request: '{}' is not supported by this server; {}", key, only),
+                kUnsupported);
+}
+
+void check_number(FieldReader& reader, const NeutralNumber& field) {
+  const Json* value = reader.find(field.key);
+  if (value == nullptr) return;
+  if (!value->is_number()) return reader.wrong_type(field.key, "a number");
+  if (value->get<double>() != field.neutral) {
+    refuse_field(reader, field.key, fmt::format("leave it out or send {}", field.neutral));
+  }
+}
+
+void check_empty(FieldReader& reader, const EmptyField& field) {
+  const Json* value = reader.find(field.key);
+  if (value == nullptr) return;
+  if (!is_kind(*value, field.kind)) return reader.wrong_type(field.key, kind_name(field.kind));
+  const bool empty =
+      value->is_string() ? value->get_ref<const std::string&>().empty() : value->empty();
+  if (!empty) refuse_field(reader, field.key, "leave it out");
+}
+
+void check_flag(FieldReader& reader, std::string_view key) {
+  bool asked = false;
+  reader.boolean(key, asked);
+  if (asked) refuse_field(reader, key, "leave it out or send false");
+}
+
+void check_response_format(FieldReader& reader) {
+  const Json* format = reader.find("response_format");
+  if (format == nullptr) return;
+  if (!format->is_object()) return reader.wrong_type("response_format", "an object");
+  const auto type = format->find("type");
+  if (type == format->end() || !type->is_string()) {
+    return reader.refuse("response_format",
+                         "request: 'response_format.type' must be a string: 'text'");
+  }
+  if (*type != "text") {
+    refuse_field(reader, "response_format",
+                 fmt::format("only the type 'text' is, found '{}'", type->get<std::string>()));
+  }
+}
+
+void check_tool_choice(FieldReader& reader) {
+  const Json* choice = reader.find("tool_choice");
+  if (choice == nullptr) return;
+  if (!choice->is_string() && !choice->is_object()) {
+    return reader.wrong_type("tool_choice", "a string or an object");
+  }
+  if (*choice != "none" && *choice != "auto") {
+    refuse_field(reader, "tool_choice", "leave it out or send 'none'");
+  }
+}
+
+}  // namespace
+
+void refuse_unsupported(FieldReader& reader, Route route) {
+  for (const NeutralNumber& field : kNumbers) check_number(reader, field);
+  for (const EmptyField& field : kEmptyFields) check_empty(reader, field);
+  check_response_format(reader);
+  check_tool_choice(reader);
+  if (route == Route::chat) {
+    check_flag(reader, "logprobs");
+  } else {
+    check_number(reader, {"logprobs", 0});
+    check_flag(reader, "echo");
+  }
+}
+
+}  // namespace skvis

@@ -19,6 +19,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/aligned.hpp"
 #include "base/half.hpp"
 #include "codecs/codec.hpp"
 #include "kernels/table.hpp"
@@ -113,7 +114,7 @@ struct AffinePhases {
   }
 
   static Result<void> supports(const BlockContext& context) {
-    if (context.head_dim % kernels::kLaneMultiple == 0 &&
+    if (context.head_dim > 0 && context.head_dim % kernels::kLaneMultiple == 0 &&
         context.head_dim <= kernels::kMaxCodeDepth) {
       return {};
     }
@@ -187,40 +188,39 @@ struct AffinePhases {
     return {};
   }
 
-  // A prepared query: rows as the kernels want them, scale [rows], constant [rows], and whether the
-  // rows are coarse as a 32-bit word.
+  // A prepared query: rows as the kernels want them, then scale [rows], then constant [rows].
   static kernels::PreparedRows prepared(std::byte* memory, size_t rows, size_t row_depth) {
     auto* scale = reinterpret_cast<float*>(memory + rows * kernels::prepared_row_bytes(row_depth));
     return {.data = memory, .scale = scale, .constant = scale + rows};
   }
   static size_t query_bytes(const BlockContext& context, uint32_t rows) {
-    return rows * (kernels::prepared_row_bytes(context.head_dim) + 2 * sizeof(float)) +
-           sizeof(uint32_t);
+    return rows * (kernels::prepared_row_bytes(context.head_dim) + 2 * sizeof(float));
   }
   static void prepare_query(const BlockContext& context, const float* q, uint32_t rows,
                             std::byte* query) {
-    const kernels::PreparedRows out = prepared(query, rows, context.head_dim);
-    const uint32_t coarse = kernels::active_kernels().quantise_query({.bits = kBits,
-                                                                      .x = q,
-                                                                      .x_stride = context.head_dim,
-                                                                      .depth = context.head_dim,
-                                                                      .rows = rows,
-                                                                      .out = out});
-    std::memcpy(out.constant + rows, &coarse, sizeof coarse);
+    kernels::active_kernels().quantise_query({.x = q,
+                                              .x_stride = context.head_dim,
+                                              .depth = context.head_dim,
+                                              .rows = rows,
+                                              .out = prepared(query, rows, context.head_dim)});
+  }
+  // The kernels fetch the codes of the next block ahead; its parameters lie behind them.
+  static void prefetch_parameters(const BlockContext& context, const std::byte* next) {
+    if (next == nullptr) return;
+    for (size_t at = code_bytes(context); at < block_bytes(context); at += kCacheLine) {
+      __builtin_prefetch(next + at);
+    }
   }
   static void score(const BlockContext& context, const std::byte* block, const std::byte* query,
                     uint32_t rows, float* logits, const std::byte* next) {
-    kernels::PreparedRows x = prepared(const_cast<std::byte*>(query), rows, context.head_dim);
-    uint32_t coarse;
-    std::memcpy(&coarse, x.constant + rows, sizeof coarse);
-    x.coarse = coarse != 0;
+    prefetch_parameters(context, next);
     kernels::active_kernels().code_dot[kBitsIndex](
         {.codes = reinterpret_cast<const uint8_t*>(block),
          .lanes = context.slots,
          .depth = context.head_dim,
          .scale = scales(context, block),
          .minimum = minima(context, block),
-         .x = x,
+         .x = prepared(const_cast<std::byte*>(query), rows, context.head_dim),
          .rows = rows,
          .out = logits,
          .out_stride = context.slots,
@@ -228,6 +228,7 @@ struct AffinePhases {
   }
   static void accumulate(const BlockContext& context, const std::byte* block, const float* weights,
                          uint32_t rows, float* accumulator, const std::byte* next) {
+    prefetch_parameters(context, next);
     alignas(64)
         std::array<std::byte, kernels::kMaxRows*(kernels::prepared_row_bytes(kPageSlots) + 8)>
             memory;

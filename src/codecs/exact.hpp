@@ -47,8 +47,10 @@ struct ExactPhases {
   }
 
   static Result<void> supports(const BlockContext& context) {
-    if (context.head_dim % kernels::kLaneMultiple == 0 && context.head_dim <= kMaxHeadDim)
+    if (context.head_dim > 0 && context.head_dim % kernels::kLaneMultiple == 0 &&
+        context.head_dim <= kMaxHeadDim) {
       return {};
+    }
     return fail("head size {} is not supported: a multiple of {} up to {} is", context.head_dim,
                 kernels::kLaneMultiple, kMaxHeadDim);
   }

@@ -93,15 +93,15 @@ struct RowDots {
 //
 //   wide   |n| <= 32512; for every four k, as 16-bit integers and as the bytes of n = 256 h + l:
 //          i16 n0 n2 n1 n3 | i8 h0 h1 h2 h3 | i8 l0 l1 l2 l3
-//   bytes  the weights of 4-bit codes: u8 n[depth], then the i32 sum of all n
+//   bytes  the weights of 4-bit codes: u8 n[depth]
 //
-// A query for 4-bit codes whose rows have no outliers is `coarse`: all low bytes are zero, and the
-// products skip them. Eight bits then keep the error of a logit below a tenth of that of the codes.
+// Bytes keep the weights' error near a twentieth of that of 4-bit codes: what is quantised is
+// relative to the largest weight of a page. A query of 8 bits does not do: with peaked softmaxes
+// its error comes close to that of the codes.
 struct PreparedRows {
-  void* data;           // [rows] of prepared_row_bytes(depth), 4-byte aligned
-  float* scale;         // [rows]
-  float* constant;      // [rows]: what multiplies a lane's minimum, or is added to every lane
-  bool coarse = false;  // what quantise_query returned
+  void* data;       // [rows] of prepared_row_bytes(depth), 4-byte aligned
+  float* scale;     // [rows]
+  float* constant;  // [rows]: what multiplies a lane's minimum, or is added to every lane
 };
 inline constexpr size_t prepared_row_bytes(size_t depth) {
   return 4 * depth;
@@ -111,9 +111,7 @@ inline constexpr int kWideMax = 32512;  // 127 * 256: high and low both fit a si
 // Product with codes c of tokens whose value is c * scale + minimum.
 //   code_dot (lanes are tokens):           out  = x.scale * sum(n c) * scale[lane]
 //                                                 + x.constant * minimum[lane]
-//   code_accumulate (lanes are channels):  out += x.scale * sum(n (c - middle)) + x.constant
-// where middle is 0 for 8-bit codes and kMiddleCode for 4-bit codes.
-inline constexpr int kMiddleCode = 8;
+//   code_accumulate (lanes are channels):  out += x.scale * sum(n c) + x.constant
 struct CodeProduct {
   const uint8_t* codes;
   size_t lanes;         // multiple of 8
@@ -127,9 +125,10 @@ struct CodeProduct {
   const void* prefetch;  // a block of the same size that is read next, or null
 };
 
+inline constexpr float top_code(CodeBits bits) { return bits == CodeBits::eight ? 255 : 15; }
+
 // Query rows for code_dot: constant = sum of the values as prepared.
 struct QuantiseQuery {
-  CodeBits bits;
   const float* x;  // [rows][x_stride]
   size_t x_stride;
   size_t depth;  // multiple of 8
@@ -137,9 +136,11 @@ struct QuantiseQuery {
   PreparedRows out;
 };
 
-// Softmax weights p for code_accumulate: the value prepared for token t is w[t] = p[t] * scale[t];
-// constant = sum of p[t] * minimum[t] + middle * w[t] before quantising, so that the middle of the
-// codes, common to all channels, is exact.
+// Softmax weights p for code_accumulate: the value prepared for token t is w[t] = p[t] * scale[t].
+// Rounding w[t] to x.scale * n[t] is an error of all channels together, as large as the codes are
+// far from zero. So codes are counted from a centre: the code of the value 0 where there is one,
+// else the middle code; what the centre stands for is exact:
+//   constant = sum(p[t] * (minimum[t] + centre[t] * scale[t])) - x.scale * sum(n[t] * centre[t])
 struct QuantiseWeights {
   CodeBits bits;
   const float* p;  // [rows][p_stride], not negative

@@ -38,8 +38,7 @@ struct Kernels {
   void (*code_dot[kCodeBits])(const CodeProduct&);
   void (*code_accumulate[kCodeBits])(const CodeProduct&);
   // A row without finite maximum gets the scale NaN, so that nothing wrong looks right.
-  // quantise_query returns PreparedRows::coarse.
-  bool (*quantise_query)(const QuantiseQuery&);
+  void (*quantise_query)(const QuantiseQuery&);
   void (*quantise_weights)(const QuantiseWeights&);
 
   // Orthonormal Hadamard transform of every block of `order` values, in place. `order` a power of

@@ -69,11 +69,10 @@ class Inputs {
 struct Prepared {
   Prepared(size_t rows, size_t depth)
       : data(rows * prepared_row_bytes(depth)), scale(rows), constant(rows) {}
-  PreparedRows view() { return {data.data(), scale.data(), constant.data(), coarse}; }
+  PreparedRows view() { return {data.data(), scale.data(), constant.data()}; }
   std::vector<uint8_t> data;
   std::vector<float> scale;
   std::vector<float> constant;
-  bool coarse = false;
 };
 
 inline std::vector<Level> vector_levels() {

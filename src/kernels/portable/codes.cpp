@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with 8-bit and 4-bit codes. A 32-bit lane of code words holds four k of one lane. With
 // wide rows its even bytes as 16-bit integers meet one pair of the prepared row, its odd bytes the
-// other; with coarse rows and bytes, whose products are small, pairs of bytes are multiplied at
-// once.
+// other; with rows of bytes, whose products are small, pairs of bytes are multiplied at once.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/codes.cpp"
 #include "kernels/portable/targets.hpp"
@@ -94,10 +93,44 @@ struct AddValues {
 
 template <CodeBits kBits, size_t kWidth, class Finish>
 struct WideTile {
+  // Pair of k number kPart of a turn: bytes 0 and 2, then 1 and 3; of the low nibbles, then the
+  // high.
+  template <size_t kPart, class V16>
+  static HWY_INLINE V16 part_of(V16 word) {
+    const hn::DFromV<V16> d;
+    if constexpr (kBits == CodeBits::eight) {
+      return kPart == 0 ? hn::And(word, hn::Set(d, uint16_t{0x00ff})) : hn::ShiftRight<8>(word);
+    } else if constexpr (kPart == 3) {
+      return hn::ShiftRight<12>(word);
+    } else {
+      constexpr int kShift = kPart == 0 ? 0 : kPart == 1 ? 8 : 4;
+      return hn::And(hn::ShiftRight<kShift>(word), hn::Set(d, uint16_t{0x000f}));
+    }
+  }
+
+  // Adds one word of code bytes to the sums of all rows.
+  template <size_t kRows, size_t kParts, class D32, class V16>
+  static HWY_INLINE void add_word(D32 d32, V16 word, const char* x, size_t row_bytes,
+                                  hn::Vec<D32> (&sums)[kRows]) {
+    const hn::Repartition<int16_t, D32> d16;
+    hn::Vec<decltype(d16)> part[kParts];
+    part[0] = hn::BitCast(d16, part_of<0>(word));
+    part[1] = hn::BitCast(d16, part_of<1>(word));
+    if constexpr (kParts == 4) {
+      part[2] = hn::BitCast(d16, part_of<2>(word));
+      part[3] = hn::BitCast(d16, part_of<3>(word));
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      for (size_t i = 0; i < kParts; ++i) {
+        const char* at = x + r * row_bytes + i / 2 * 16 + i % 2 * 4;
+        sums[r] = add_pair_products(d32, part[i], hn::BitCast(d16, set_pair(d32, at)), sums[r]);
+      }
+    }
+  }
+
   template <size_t kRows>
   static HWY_INLINE void run(const CodeProduct& p, size_t row, const Tile& tile) {
     const hn::CappedTag<int32_t, kWidth> d32;
-    const hn::Repartition<int16_t, decltype(d32)> d16;
     const hn::Repartition<uint16_t, decltype(d32)> du16;
     const hn::Repartition<uint8_t, decltype(d32)> d8;
     using V = hn::Vec<decltype(d32)>;
@@ -107,10 +140,9 @@ struct WideTile {
     constexpr size_t kParts = kBits == CodeBits::eight ? 2 : 4;  // pairs of k per turn
     const size_t row_bytes = prepared_row_bytes(p.depth);
     const char* x = static_cast<const char*>(p.x.data) + row * row_bytes;
-    const auto mask = hn::Set(du16, uint16_t{kBits == CodeBits::eight ? 0x00ff : 0x000f});
-    V sums[kRows][kVectors];
-    for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d32);
+    V sums[kVectors][kRows];
+    for (size_t v = 0; v < kVectors; ++v) {
+      for (size_t r = 0; r < kRows; ++r) sums[v][r] = hn::Zero(d32);
     }
     const uint8_t* codes = tile.codes;
     const uint8_t* prefetch = tile.prefetch;
@@ -119,64 +151,20 @@ struct WideTile {
       hwy::Prefetch(prefetch);
       for (size_t v = 0; v < kVectors; ++v) {
         const auto word = hn::BitCast(du16, hn::LoadU(d8, codes + 4 * kLanes * v));
-        hn::Vec<decltype(d16)> part[kParts];
-        if constexpr (kBits == CodeBits::eight) {
-          part[0] = hn::BitCast(d16, hn::And(word, mask));
-          part[1] = hn::BitCast(d16, hn::ShiftRight<8>(word));
-        } else {
-          part[0] = hn::BitCast(d16, hn::And(word, mask));
-          part[1] = hn::BitCast(d16, hn::And(hn::ShiftRight<8>(word), mask));
-          part[2] = hn::BitCast(d16, hn::And(hn::ShiftRight<4>(word), mask));
-          part[3] = hn::BitCast(d16, hn::ShiftRight<12>(word));
-        }
-        for (size_t r = 0; r < kRows; ++r) {
-          for (size_t i = 0; i < kParts; ++i) {
-            const auto pair =
-                hn::BitCast(d16, set_pair(d32, x + r * row_bytes + i / 2 * 16 + i % 2 * 4));
-            sums[r][v] = add_pair_products(d32, part[i], pair, sums[r][v]);
-          }
-        }
+        add_word<kRows, kParts>(d32, word, x, row_bytes, sums[v]);
       }
     }
     const hn::RebindToFloat<decltype(d32)> d;
     for (size_t r = 0; r < kRows; ++r) {
       for (size_t v = 0; v < kVectors; ++v) {
-        Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, sums[r][v]));
+        Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, sums[v][r]));
       }
     }
   }
 };
 
-// Byte operands of 4-bit products: bytes of x from four k to the next, where the first four lie,
-// and which operand is unsigned. Four products, 4 * 15 * 127 or 4 * 255 * 15, fit 16 bits.
-struct CoarseQuery {
-  static constexpr size_t kGroupBytes = 16;
-  static constexpr size_t kFirst = 8;
-  template <class D16, class V8>
-  static HWY_INLINE hn::Vec<D16> multiply(D16 d16, V8 codes, V8 x) {
-    return byte_pair_products(d16, codes, x);
-  }
-  template <class D32>
-  static HWY_INLINE hn::Vec<D32> total(D32, const char*, size_t, hn::Vec<D32> sum) {
-    return hn::ShiftLeft<8>(sum);
-  }
-};
-struct ByteWeights {
-  static constexpr size_t kGroupBytes = 4;
-  static constexpr size_t kFirst = 0;
-  template <class D16, class V8>
-  static HWY_INLINE hn::Vec<D16> multiply(D16 d16, V8 codes, V8 x) {
-    return byte_pair_products(d16, x, codes);
-  }
-  template <class D32>
-  static HWY_INLINE hn::Vec<D32> total(D32 d32, const char* row, size_t depth, hn::Vec<D32> sum) {
-    int32_t all;
-    std::memcpy(&all, row + depth, sizeof all);
-    return hn::Sub(sum, hn::Set(d32, kMiddleCode * all));
-  }
-};
-
-template <size_t kWidth, class Operand, class Finish>
+// 4-bit codes with a row of bytes. Four products, 4 * 255 * 15, fit 16 bits.
+template <size_t kWidth, class Finish>
 struct ByteTile {
   template <size_t kRows>
   static HWY_INLINE void run(const CodeProduct& p, size_t row, const Tile& tile) {
@@ -188,8 +176,7 @@ struct ByteTile {
     constexpr size_t kLanes = hn::MaxLanes(d32);
     constexpr size_t kVectors = kWidth / kLanes;
     const size_t row_bytes = prepared_row_bytes(p.depth);
-    const char* const rows = static_cast<const char*>(p.x.data) + row * row_bytes;
-    const char* x = rows + Operand::kFirst;
+    const char* x = static_cast<const char*>(p.x.data) + row * row_bytes;
     const auto nibble = hn::Set(d8, uint8_t{15});
     const auto ones = hn::Set(d16, int16_t{1});
     V sums[kRows][kVectors];
@@ -210,20 +197,19 @@ struct ByteTile {
       for (size_t r = 0; r < kRows; ++r) {
         const char* at = x + r * row_bytes;
         const auto first = hn::BitCast(d8, set_pair(d32, at));
-        const auto second = hn::BitCast(d8, set_pair(d32, at + Operand::kGroupBytes));
+        const auto second = hn::BitCast(d8, set_pair(d32, at + 4));
         for (size_t v = 0; v < kVectors; ++v) {
-          const auto products = hn::Add(Operand::multiply(d16, low[v], first),
-                                        Operand::multiply(d16, high[v], second));
+          const auto products = hn::Add(byte_pair_products(d16, first, low[v]),
+                                        byte_pair_products(d16, second, high[v]));
           sums[r][v] = add_pair_products(d32, products, ones, sums[r][v]);
         }
       }
-      x += 2 * Operand::kGroupBytes;
+      x += 8;
     }
     const hn::RebindToFloat<decltype(d32)> d;
     for (size_t r = 0; r < kRows; ++r) {
       for (size_t v = 0; v < kVectors; ++v) {
-        const V total = Operand::total(d32, rows + r * row_bytes, p.depth, sums[r][v]);
-        Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, total));
+        Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, sums[r][v]));
       }
     }
   }
@@ -252,17 +238,7 @@ using AccumulateEight = WideTile<CodeBits::eight, kWidth, AddValues>;
 template <size_t kWidth>
 using DotFour = WideTile<CodeBits::four, kWidth, StoreLogits>;
 template <size_t kWidth>
-using DotFourCoarse = ByteTile<kWidth, CoarseQuery, StoreLogits>;
-template <size_t kWidth>
-using AccumulateFour = ByteTile<kWidth, ByteWeights, AddValues>;
-
-void dot_four(const CodeProduct& p) {
-  if (p.x.coarse) {
-    each_tile<CodeBits::four, DotFourCoarse>(p);
-  } else {
-    each_tile<CodeBits::four, DotFour>(p);
-  }
-}
+using AccumulateFour = ByteTile<kWidth, AddValues>;
 
 }  // namespace
 
@@ -270,7 +246,7 @@ void fill_codes(Kernels& table) {
   constexpr auto k8 = static_cast<size_t>(CodeBits::eight);
   constexpr auto k4 = static_cast<size_t>(CodeBits::four);
   table.code_dot[k8] = each_tile<CodeBits::eight, DotEight>;
-  table.code_dot[k4] = dot_four;
+  table.code_dot[k4] = each_tile<CodeBits::four, DotFour>;
   table.code_accumulate[k8] = each_tile<CodeBits::eight, AccumulateEight>;
   table.code_accumulate[k4] = each_tile<CodeBits::four, AccumulateFour>;
 }

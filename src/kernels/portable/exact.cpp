@@ -23,8 +23,8 @@ struct Tile {
   const char* prefetch;  // walked as fast as the tile
 };
 
-// Sums of kWidth lanes for kRows rows. `depth` is a multiple of 8; four k per turn so that the
-// prefetches come line by line.
+// Sums of kWidth lanes for kRows rows. Four k per turn so that the prefetches come line by line;
+// the depth of an open page's values may be any number.
 template <typename T, size_t kWidth>
 struct TileProduct {
   template <size_t kRows>
@@ -44,19 +44,23 @@ struct TileProduct {
     }
     const T* elements = tile.elements;
     const char* prefetch = tile.prefetch;
-    for (size_t k = 0; k < p.depth; k += 4, prefetch += kTurn) {
-      for (size_t line = 0; line < kTurn; line += 64) hwy::Prefetch(prefetch + line);
-      for (size_t i = 0; i < 4; ++i, elements += tile.step) {
-        V column[kVectors];
-        for (size_t v = 0; v < kVectors; ++v) column[v] = load_floats(d, elements + v * kLanes);
-        for (size_t r = 0; r < kRows; ++r) {
-          const V factor = hn::Set(d, x[r * p.x_stride + k + i]);
-          for (size_t v = 0; v < kVectors; ++v) {
-            sums[r][v] = hn::MulAdd(column[v], factor, sums[r][v]);
-          }
+    const auto add = [&](size_t k) HWY_ATTR {
+      V column[kVectors];
+      for (size_t v = 0; v < kVectors; ++v) column[v] = load_floats(d, elements + v * kLanes);
+      for (size_t r = 0; r < kRows; ++r) {
+        const V factor = hn::Set(d, x[r * p.x_stride + k]);
+        for (size_t v = 0; v < kVectors; ++v) {
+          sums[r][v] = hn::MulAdd(column[v], factor, sums[r][v]);
         }
       }
+      elements += tile.step;
+    };
+    const size_t whole = p.depth / 4 * 4;
+    for (size_t k = 0; k < whole; k += 4, prefetch += kTurn) {
+      for (size_t line = 0; line < kTurn; line += 64) hwy::Prefetch(prefetch + line);
+      for (size_t i = 0; i < 4; ++i) add(k + i);
     }
+    for (size_t k = whole; k < p.depth; ++k) add(k);
     for (size_t r = 0; r < kRows; ++r) {
       for (size_t v = 0; v < kVectors; ++v) {
         hn::StoreU(sums[r][v], d, out + r * p.out_stride + v * kLanes);

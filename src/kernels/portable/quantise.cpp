@@ -45,8 +45,7 @@ HWY_INLINE int32_t sum_of_bits(D32 d32, hn::Vec<D32> sum, size_t depth) {
 // 128-bit block of four integers becomes the 16 bytes of PreparedRows by one byte shuffle; the high
 // byte of n = 256 h + l is the second byte of n + 128.
 template <class D>
-HWY_INLINE int32_t wide_row(D d, const float* x, size_t depth, float largest, bool coarse,
-                            uint8_t* bytes) {
+HWY_INLINE int32_t wide_row(D d, const float* x, size_t depth, float largest, uint8_t* bytes) {
   const hn::RebindToUnsigned<D> d32;
   const hn::Repartition<uint16_t, D> d16;
   const hn::Repartition<uint8_t, D> d8;
@@ -58,128 +57,150 @@ HWY_INLINE int32_t wide_row(D d, const float* x, size_t depth, float largest, bo
   alignas(16) static constexpr uint8_t kOrder[16] = {0, 1, 8,  9,  4, 5, 12, 13,
                                                      2, 6, 10, 14, 0, 4, 8,  12};
   const auto order = hn::LoadDup128(d8, kOrder);
-  const auto inverse = hn::Set(d, (coarse ? kWideMax / 256 : kWideMax) / largest);
+  const auto inverse = hn::Set(d, kWideMax / largest);
   const auto half_byte = hn::Set(d32, 128u);
   auto sum = hn::Zero(d32);
   for (size_t k = 0; k < depth; k += kLanes) {
-    auto bits = rounded_bits(d, x + k, inverse);
+    const auto bits = rounded_bits(d, x + k, inverse);
     sum = hn::Add(sum, bits);
-    if (coarse) bits = hn::ShiftLeft<8>(bits);
     const auto high = hn::ShiftLeft<8>(hn::Add(bits, half_byte));
     const auto packed = hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, bits));
     hn::StoreU(hn::TableLookupBytes(hn::BitCast(d8, packed), order), d8, bytes + 4 * k);
   }
-  return sum_of_bits(d32, sum, depth) * (coarse ? 256 : 1);
+  return sum_of_bits(d32, sum, depth);
 }
 
-// Writes values that are not negative as a row of bytes, with their sum behind them.
+// Writes values that are not negative as a row of bytes
 template <class D>
 HWY_INLINE void byte_row(D d, const float* x, size_t depth, float largest, uint8_t* bytes) {
   const hn::RebindToUnsigned<D> d32;
   const hn::Rebind<uint8_t, D> d8;
   constexpr size_t kLanes = hn::MaxLanes(D());
-  const auto inverse = hn::Set(d, usable(largest) ? kByteMax / largest : 0.0f);
+  if (!usable(largest)) {
+    std::memset(bytes, 0, depth);
+    return;
+  }
+  const auto inverse = hn::Set(d, kByteMax / largest);
   const auto low_byte = hn::Set(d32, 255u);
-  auto sum = hn::Zero(d32);
   for (size_t k = 0; k < depth; k += kLanes) {
     const auto bits = rounded_bits(d, x + k, inverse);
-    sum = hn::Add(sum, bits);
     hn::StoreU(hn::U8FromU32(hn::And(bits, low_byte)), d8, bytes + k);
   }
-  const int32_t total = sum_of_bits(d32, sum, depth);
-  std::memcpy(bytes + depth, &total, sizeof total);
 }
 
-struct Extent {
-  float largest;  // not a number where a value is not finite
-  bool no_outliers;
-};
-
-HWY_INLINE Extent extent_of(const float* x, size_t depth) {
+// The largest magnitude; not a number where a value is not finite.
+HWY_INLINE float largest_of(const float* x, size_t depth) {
   const hn::CappedTag<float, 8> d;
-  constexpr size_t kLanes = hn::MaxLanes(d);
-  constexpr size_t kVectors = 8 / kLanes;
   const auto zero = hn::Zero(d);
-  auto largest_lanes = zero;
+  auto largest = zero;
   auto poison = zero;
-  hn::Vec<decltype(d)> squares[kVectors];
-  for (size_t v = 0; v < kVectors; ++v) squares[v] = zero;
-  for (size_t k = 0; k < depth; k += 8) {
-    for (size_t v = 0; v < kVectors; ++v) {
-      const auto magnitude = hn::Abs(hn::LoadU(d, x + k + v * kLanes));
-      largest_lanes = hn::Max(magnitude, largest_lanes);
-      poison = hn::MulAdd(magnitude, zero, poison);
-      squares[v] = hn::Add(squares[v], hn::Mul(magnitude, magnitude));
-    }
+  for (size_t k = 0; k < depth; k += hn::MaxLanes(d)) {
+    const auto magnitude = hn::Abs(hn::LoadU(d, x + k));
+    largest = hn::Max(magnitude, largest);
+    poison = hn::MulAdd(magnitude, zero, poison);
   }
-  const float largest = hn::GetLane(hn::MaxOfLanes(d, largest_lanes));
+  const float found = hn::GetLane(hn::MaxOfLanes(d, largest));
   const bool finite = hn::GetLane(hn::SumOfLanes(d, poison)) == 0.0f;
-  const float sum = sum_of_lanes(d, squares);
-  return {
-      .largest = finite ? largest : std::numeric_limits<float>::quiet_NaN(),
-      .no_outliers = largest * largest * static_cast<float>(depth) <= kCoarseCrestSquared * sum};
+  return finite ? found : std::numeric_limits<float>::quiet_NaN();
 }
 
 HWY_INLINE float scale_of(float largest, float steps) {
   return std::isnan(largest) ? largest : usable(largest) ? largest / steps : 0.0f;
 }
 
-bool quantise_query(const QuantiseQuery& p) {
+void quantise_query(const QuantiseQuery& p) {
   const hn::CappedTag<float, 8> d;
-  Extent extents[kMaxRows];
-  bool coarse = p.bits == CodeBits::four;
   for (size_t row = 0; row < p.rows; ++row) {
-    extents[row] = extent_of(p.x + row * p.x_stride, p.depth);
-    coarse = coarse && extents[row].no_outliers;
-  }
-  for (size_t row = 0; row < p.rows; ++row) {
-    const float largest = extents[row].largest;
-    const int32_t sum = wide_row(d, p.x + row * p.x_stride, p.depth, largest, coarse,
-                                 row_data(p.out, row, p.depth));
+    const float* x = p.x + row * p.x_stride;
+    const float largest = largest_of(x, p.depth);
+    const int32_t sum = wide_row(d, x, p.depth, largest, row_data(p.out, row, p.depth));
     p.out.scale[row] = scale_of(largest, kWideMax);
     p.out.constant[row] = p.out.scale[row] * static_cast<float>(sum);
   }
-  return coarse;
+}
+
+// Centres of a page's codes and what they stand for, common to all rows. See QuantiseWeights.
+struct Centres {
+  HWY_ALIGN float centre[kMaxCodeDepth];
+  HWY_ALIGN float level[kMaxCodeDepth];
+  HWY_ALIGN float scale[kMaxCodeDepth];
+};
+
+template <class D>
+HWY_INLINE void find_centres(D d, const QuantiseWeights& p, Centres& out) {
+  const auto top = hn::Set(d, top_code(p.bits));
+  const auto middle = hn::Set(d, (top_code(p.bits) + 1) / 2);
+  const auto none = hn::Zero(d);
+  for (size_t t = 0; t < p.depth; t += hn::MaxLanes(D())) {
+    const auto scale = load_floats(d, p.scale + t);
+    const auto minimum = load_floats(d, p.minimum + t);
+    const auto zero = hn::Div(hn::Neg(minimum), scale);
+    const auto inside = hn::And(hn::Ge(zero, none), hn::Le(zero, top));
+    const auto centre = hn::IfThenElse(inside, zero, middle);
+    hn::StoreU(centre, d, out.centre + t);
+    hn::StoreU(hn::MulAdd(centre, scale, minimum), d, out.level + t);
+    hn::StoreU(scale, d, out.scale + t);
+  }
+}
+
+// The integers of a row, as floats, from what rounded_bits rounds.
+template <class D>
+HWY_INLINE hn::Vec<D> rounded(D d, const float* x, hn::Vec<D> factor) {
+  const auto shift = hn::Set(d, kRoundingShift);
+  return hn::Sub(hn::MulAdd(hn::LoadU(d, x), factor, shift), shift);
 }
 
 // A weight that is not a number makes the constant, and with it the output, not a number.
 template <class D>
-HWY_INLINE void weights_row(D d, const QuantiseWeights& p, size_t row) {
+HWY_INLINE void weights_row(D d, const QuantiseWeights& p, const Centres& page, size_t row) {
   constexpr size_t kLanes = hn::MaxLanes(D());
   constexpr size_t kVectors = 16 / kLanes;
   const bool four = p.bits == CodeBits::four;
   const float* weights = p.p + row * p.p_stride;
-  const auto middle = hn::Set(d, four ? float{kMiddleCode} : 0.0f);
   HWY_ALIGN float products[kMaxCodeDepth];
   auto largest_lanes = hn::Zero(d);
-  hn::Vec<D> constant[kVectors];
-  for (size_t v = 0; v < kVectors; ++v) constant[v] = hn::Zero(d);
+  hn::Vec<D> levels[kVectors];
+  hn::Vec<D> centres[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) levels[v] = centres[v] = hn::Zero(d);
   for (size_t t = 0; t < p.depth; t += 16) {
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t at = t + v * kLanes;
       const auto weight = hn::LoadU(d, weights + at);
-      const auto scale = load_floats(d, p.scale + at);
-      const auto product = hn::Mul(weight, scale);
-      const auto level = hn::MulAdd(middle, scale, load_floats(d, p.minimum + at));
-      constant[v] = hn::MulAdd(weight, level, constant[v]);
+      const auto product = hn::Mul(weight, hn::LoadU(d, page.scale + at));
+      levels[v] = hn::MulAdd(weight, hn::LoadU(d, page.level + at), levels[v]);
       largest_lanes = hn::Max(product, largest_lanes);
       hn::StoreU(product, d, products + at);
     }
   }
   const float largest = hn::GetLane(hn::MaxOfLanes(d, largest_lanes));
+  const float steps = four ? kByteMax : float{kWideMax};
+  const auto inverse = hn::Set(d, usable(largest) ? steps / largest : 0.0f);
+  for (size_t t = 0; t < p.depth; t += 16) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      const size_t at = t + v * kLanes;
+      const auto n = rounded(d, products + at, inverse);
+      centres[v] = hn::MulAdd(n, hn::LoadU(d, page.centre + at), centres[v]);
+    }
+  }
   uint8_t* out = row_data(p.out, row, p.depth);
   if (four) {
     byte_row(d, products, p.depth, largest, out);
   } else {
-    wide_row(d, products, p.depth, largest, false, out);
+    wide_row(d, products, p.depth, largest, out);
   }
-  p.out.scale[row] = scale_of(largest, four ? kByteMax : float{kWideMax});
-  p.out.constant[row] = sum_of_lanes(d, constant);
+  const float row_scale = scale_of(largest, steps);
+  p.out.scale[row] = row_scale;
+  const hn::CappedTag<float, 1> d1;
+  p.out.constant[row] =
+      hn::GetLane(hn::MulAdd(hn::Set(d1, -row_scale), hn::Set(d1, sum_of_lanes(d, centres)),
+                             hn::Set(d1, sum_of_lanes(d, levels))));
 }
 
 void quantise_weights(const QuantiseWeights& p) {
   const hn::CappedTag<float, 16> d;
-  for (size_t row = 0; row < p.rows; ++row) weights_row(d, p, row);
+  Centres page;
+  find_centres(d, p, page);
+  for (size_t row = 0; row < p.rows; ++row) weights_row(d, p, page, row);
 }
 
 }  // namespace

@@ -30,13 +30,11 @@ int32_t wide_sum(CodeBits bits, const CodeProduct& p, size_t row, size_t lane) {
   return sum;
 }
 
-// The sum of n (c - middle) over a row of bytes.
+// The sum of n c over a row of bytes.
 int32_t byte_sum(const CodeProduct& p, size_t row, size_t lane) {
   const auto* x = static_cast<const uint8_t*>(p.x.data) + row * prepared_row_bytes(p.depth);
   int32_t sum = 0;
-  for (size_t k = 0; k < p.depth; ++k) {
-    sum += x[k] * (code_at(CodeBits::four, p, lane, k) - kMiddleCode);
-  }
+  for (size_t k = 0; k < p.depth; ++k) sum += x[k] * code_at(CodeBits::four, p, lane, k);
   return sum;
 }
 

@@ -19,10 +19,12 @@ inline constexpr size_t high_byte_position(size_t k) {
 // Below this maximum a row counts as zero: its reciprocal would leave the range of float.
 inline constexpr float kSmallestRow = 1e-30f;
 
-// A row has no outliers when its largest magnitude is at most four times its root mean square:
-// nearly every Gaussian row. The relative error of a logit is then at most 4 * 0.29 / 127 = 0.9 %;
-// 4-bit codes err by 8 to 10 %.
-inline constexpr float kCoarseCrestSquared = 16.0f;
 inline constexpr float kByteMax = 255.0f;  // unsigned weights of 4-bit codes
+
+// See QuantiseWeights. A scale of 0 has no code for zero: the comparison fails for what it gives.
+inline float centre_code(float scale, float minimum, float top) {
+  const float zero = -minimum / scale;
+  return zero >= 0 && zero <= top ? zero : (top + 1) / 2;
+}
 
 }  // namespace skvis::kernels

@@ -12,53 +12,42 @@
 namespace skvis::kernels::reference {
 namespace {
 
-struct Extent {
-  float largest = 0;  // magnitude
-  float squares = 0;  // sum, in 8 lanes
-  bool finite = true;
-  bool usable() const { return finite && largest >= kSmallestRow; }
-};
-
+// The largest magnitude; not a number where a value is not finite.
 template <typename Value>
-Extent extent_of(size_t depth, Value value) {
-  Extent extent;
-  float lanes[8] = {};
+float largest_of(size_t depth, Value value) {
+  float largest = 0;
   for (size_t k = 0; k < depth; ++k) {
     const float magnitude = std::fabs(value(k));
-    extent.finite = extent.finite && magnitude <= std::numeric_limits<float>::max();
-    if (magnitude > extent.largest) extent.largest = magnitude;
-    lanes[k % 8] += magnitude * magnitude;
+    if (!(magnitude <= std::numeric_limits<float>::max())) {
+      return std::numeric_limits<float>::quiet_NaN();
+    }
+    if (magnitude > largest) largest = magnitude;
   }
-  extent.squares = sum_of_lanes(lanes);
-  return extent;
+  return largest;
 }
 
-float scale_of(const Extent& extent, float steps) {
-  if (!extent.finite) return std::numeric_limits<float>::quiet_NaN();
-  return extent.usable() ? extent.largest / steps : 0.0f;
-}
-
-int rounded_product(float value, float inverse) {
-  return static_cast<int>(std::fma(value, inverse, kRoundingShift) - kRoundingShift);
+float scale_of(float largest, float steps) {
+  return std::isnan(largest) ? largest : largest >= kSmallestRow ? largest / steps : 0.0f;
 }
 
 void* row_data(const PreparedRows& out, size_t row, size_t depth) {
   return static_cast<char*>(out.data) + row * prepared_row_bytes(depth);
 }
 
-// Writes a wide row and returns the sum of its integers.
+int rounded_product(float value, float inverse) {
+  return static_cast<int>(std::fma(value, inverse, kRoundingShift) - kRoundingShift);
+}
+
+// Writes a wide row; returns the sum of its integers.
 template <typename Value>
-int32_t wide_row(const PreparedRows& out, size_t row, size_t depth, const Extent& extent,
-                 bool coarse, Value value) {
-  auto* integers = static_cast<int16_t*>(row_data(out, row, depth));
-  auto* bytes = static_cast<int8_t*>(row_data(out, row, depth));
-  const float steps = coarse ? kWideMax / 256 : kWideMax;
-  const float inverse = extent.usable() ? steps / extent.largest : 0.0f;
-  out.scale[row] = scale_of(extent, kWideMax);
+int32_t wide_row(size_t depth, float largest, Value value, void* data) {
+  auto* integers = static_cast<int16_t*>(data);
+  auto* bytes = static_cast<int8_t*>(data);
+  const bool usable = largest >= kSmallestRow;
+  const float inverse = usable ? kWideMax / largest : 0.0f;
   int32_t sum = 0;
   for (size_t k = 0; k < depth; ++k) {
-    const int rounded = extent.usable() ? rounded_product(value(k), inverse) : 0;
-    const int n = coarse ? rounded * 256 : rounded;
+    const int n = usable ? rounded_product(value(k), inverse) : 0;
     const auto low = static_cast<int8_t>(n & 0xff);
     integers[integer_position(k)] = static_cast<int16_t>(n);
     bytes[high_byte_position(k)] = static_cast<int8_t>((n - low) / 256);
@@ -68,35 +57,36 @@ int32_t wide_row(const PreparedRows& out, size_t row, size_t depth, const Extent
   return sum;
 }
 
+// Writes a row of bytes.
 template <typename Value>
-void byte_row(const PreparedRows& out, size_t row, size_t depth, const Extent& extent,
-              Value value) {
-  auto* bytes = static_cast<uint8_t*>(row_data(out, row, depth));
-  const float inverse = extent.usable() ? kByteMax / extent.largest : 0.0f;
-  out.scale[row] = scale_of(extent, kByteMax);
-  int32_t sum = 0;
+void byte_row(size_t depth, float largest, Value value, void* data) {
+  auto* bytes = static_cast<uint8_t*>(data);
+  const bool usable = largest >= kSmallestRow;
+  const float inverse = usable ? kByteMax / largest : 0.0f;
   for (size_t k = 0; k < depth; ++k) {
-    const int n = extent.usable() ? rounded_product(value(k), inverse) : 0;
-    bytes[k] = static_cast<uint8_t>(n);
-    sum += n;
+    bytes[k] = static_cast<uint8_t>(usable ? rounded_product(value(k), inverse) : 0);
   }
-  std::memcpy(bytes + depth, &sum, sizeof sum);
 }
 
-// sum of p * minimum + middle * w
-float weights_constant(const QuantiseWeights& p, size_t row, int middle) {
-  float lanes[16] = {};
+// The constant of a row whose integers are n(t).
+template <typename Integer>
+float centred_constant(const QuantiseWeights& p, size_t row, Integer n) {
+  float levels[16] = {};
+  float centres[16] = {};
   for (size_t t = 0; t < p.depth; ++t) {
-    const float level =
-        std::fma(static_cast<float>(middle), to_float(p.scale[t]), to_float(p.minimum[t]));
-    lanes[t % 16] = std::fma(p.p[row * p.p_stride + t], level, lanes[t % 16]);
+    const float scale = to_float(p.scale[t]);
+    const float minimum = to_float(p.minimum[t]);
+    const float centre = centre_code(scale, minimum, top_code(p.bits));
+    const float level = std::fma(centre, scale, minimum);
+    levels[t % 16] = std::fma(p.p[row * p.p_stride + t], level, levels[t % 16]);
+    centres[t % 16] = std::fma(static_cast<float>(n(t)), centre, centres[t % 16]);
   }
-  return sum_of_lanes(lanes);
+  return std::fma(-p.out.scale[row], sum_of_lanes(centres), sum_of_lanes(levels));
 }
 
 }  // namespace
 
-bool quantise_query(const QuantiseQuery& p) {
+void quantise_query(const QuantiseQuery& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     const float* x = p.x + row * p.x_stride;
     double sum = 0;
@@ -105,7 +95,6 @@ bool quantise_query(const QuantiseQuery& p) {
     p.out.scale[row] = 1;
     p.out.constant[row] = static_cast<float>(sum);
   }
-  return false;
 }
 
 void quantise_weights(const QuantiseWeights& p) {
@@ -114,40 +103,44 @@ void quantise_weights(const QuantiseWeights& p) {
     for (size_t t = 0; t < p.depth; ++t) {
       out[t] = p.p[row * p.p_stride + t] * to_float(p.scale[t]);
     }
+    double constant = 0;
+    for (size_t t = 0; t < p.depth; ++t) {
+      constant += static_cast<double>(p.p[row * p.p_stride + t]) * to_float(p.minimum[t]);
+    }
     p.out.scale[row] = 1;
-    p.out.constant[row] = weights_constant(p, row, 0);
+    p.out.constant[row] = static_cast<float>(constant);
   }
 }
 
-bool quantise_query_integer(const QuantiseQuery& p) {
-  Extent extents[kMaxRows];
-  bool coarse = p.bits == CodeBits::four;
+void quantise_query_integer(const QuantiseQuery& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     const float* x = p.x + row * p.x_stride;
-    const Extent& extent = extents[row] = extent_of(p.depth, [x](size_t k) { return x[k]; });
-    coarse = coarse && extent.largest * extent.largest * static_cast<float>(p.depth) <=
-                           kCoarseCrestSquared * extent.squares;
-  }
-  for (size_t row = 0; row < p.rows; ++row) {
-    const float* x = p.x + row * p.x_stride;
-    const int32_t sum =
-        wide_row(p.out, row, p.depth, extents[row], coarse, [x](size_t k) { return x[k]; });
+    const auto value = [x](size_t k) { return x[k]; };
+    const float largest = largest_of(p.depth, value);
+    const int32_t sum = wide_row(p.depth, largest, value, row_data(p.out, row, p.depth));
+    p.out.scale[row] = scale_of(largest, kWideMax);
     p.out.constant[row] = p.out.scale[row] * static_cast<float>(sum);
   }
-  return coarse;
 }
 
 void quantise_weights_integer(const QuantiseWeights& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     const float* weights = p.p + row * p.p_stride;
     const auto value = [&p, weights](size_t t) { return weights[t] * to_float(p.scale[t]); };
-    const Extent extent = extent_of(p.depth, value);
+    const float largest = largest_of(p.depth, value);
+    void* data = row_data(p.out, row, p.depth);
     if (p.bits == CodeBits::eight) {
-      wide_row(p.out, row, p.depth, extent, false, value);
+      wide_row(p.depth, largest, value, data);
+      p.out.scale[row] = scale_of(largest, kWideMax);
+      const auto* n = static_cast<const int16_t*>(data);
+      p.out.constant[row] =
+          centred_constant(p, row, [n](size_t t) { return n[integer_position(t)]; });
     } else {
-      byte_row(p.out, row, p.depth, extent, value);
+      byte_row(p.depth, largest, value, data);
+      p.out.scale[row] = scale_of(largest, kByteMax);
+      const auto* n = static_cast<const uint8_t*>(data);
+      p.out.constant[row] = centred_constant(p, row, [n](size_t t) { return n[t]; });
     }
-    p.out.constant[row] = weights_constant(p, row, p.bits == CodeBits::eight ? 0 : kMiddleCode);
   }
 }
 

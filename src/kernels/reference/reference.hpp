@@ -14,7 +14,7 @@ void exact_product(ElementType type, const ExactProduct& p);
 void row_dots(ElementType type, const RowDots& p);
 void code_dot(CodeBits bits, const CodeProduct& p);
 void code_accumulate(CodeBits bits, const CodeProduct& p);
-bool quantise_query(const QuantiseQuery& p);
+void quantise_query(const QuantiseQuery& p);
 void quantise_weights(const QuantiseWeights& p);
 void hadamard(float* x, size_t count, size_t order);
 float row_max(const float* x, size_t count);
@@ -25,7 +25,7 @@ void add_scaled(float* x, const float* y, size_t count, float factor);
 // The scalar twins of the integer levels: the same integers, the same sums, one value at a time.
 void code_dot_integer(CodeBits bits, const CodeProduct& p);
 void code_accumulate_integer(CodeBits bits, const CodeProduct& p);
-bool quantise_query_integer(const QuantiseQuery& p);
+void quantise_query_integer(const QuantiseQuery& p);
 void quantise_weights_integer(const QuantiseWeights& p);
 
 // Sum of lanes, a power of two, in the order every level uses: halves onto each other.

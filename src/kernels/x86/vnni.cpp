@@ -41,9 +41,6 @@ struct Wide {
   SKVIS_VNNI_INLINE static Floats join(Words high, Words low) {
     return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
   }
-  SKVIS_VNNI_INLINE static Floats minus(Words a, Words b) {
-    return _mm512_cvtepi32_ps(_mm512_sub_epi32(a, b));
-  }
   SKVIS_VNNI_INLINE static Floats halves(const Half* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
@@ -76,9 +73,6 @@ struct Narrow {
   }
   SKVIS_VNNI_INLINE static Floats join(Words high, Words low) {
     return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32(high, 8), low));
-  }
-  SKVIS_VNNI_INLINE static Floats minus(Words a, Words b) {
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(a, b));
   }
   SKVIS_VNNI_INLINE static Floats halves(const Half* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -127,7 +121,7 @@ SKVIS_VNNI_INLINE int32_t word_at(const char* p) {
 }
 
 // What one product does with a tile: code words in, a sum per row out.
-enum class Form { wide, coarse, bytes };
+enum class Form { wide, bytes };
 
 template <CodeBits kBits, Form kForm, class Ops, class Finish, size_t kRows>
 SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
@@ -137,8 +131,7 @@ SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
   typename Ops::Words high[kRows];
   typename Ops::Words low[kRows];
   for (size_t r = 0; r < kRows; ++r) high[r] = low[r] = Ops::zero();
-  const char* const rows = static_cast<const char*>(p.x.data);
-  const char* x = rows + (kForm == Form::bytes ? 0 : 8);
+  const char* x = static_cast<const char*>(p.x.data) + (kForm == Form::bytes ? 0 : 8);
   const uint8_t* codes = tile.codes;
   const uint8_t* prefetch = tile.prefetch;
   for (size_t k = 0; k < p.depth; k += 4 * kGroups) {
@@ -154,8 +147,6 @@ SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
           low[r] = Ops::dot(low[r], bytes, code);
         } else {
           high[r] = Ops::dot(high[r], code, bytes);
-        }
-        if constexpr (kForm == Form::wide) {
           low[r] = Ops::dot(low[r], code, Ops::set(word_at(x + r * row_bytes + 4)));
         }
       }
@@ -164,12 +155,7 @@ SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
     prefetch += kTurn;
   }
   for (size_t r = 0; r < kRows; ++r) {
-    typename Ops::Floats sum;
-    if constexpr (kForm == Form::bytes) {
-      sum = Ops::minus(low[r], Ops::set(kMiddleCode * word_at(rows + r * row_bytes + p.depth)));
-    } else {
-      sum = Ops::join(high[r], low[r]);
-    }
+    const typename Ops::Floats sum = Ops::join(high[r], low[r]);
     Finish::template store<Ops>(p, r, tile.first_lane, sum);
   }
 }
@@ -200,14 +186,6 @@ void code_product(const CodeProduct& p) {
   kByRows[p.rows - 1](p);
 }
 
-void dot_four(const CodeProduct& p) {
-  if (p.x.coarse) {
-    code_product<CodeBits::four, Form::coarse, StoreLogits>(p);
-  } else {
-    code_product<CodeBits::four, Form::wide, StoreLogits>(p);
-  }
-}
-
 }  // namespace
 
 bool fill_vnni(Kernels& table) {
@@ -215,7 +193,7 @@ bool fill_vnni(Kernels& table) {
   constexpr auto k8 = static_cast<size_t>(CodeBits::eight);
   constexpr auto k4 = static_cast<size_t>(CodeBits::four);
   table.code_dot[k8] = code_product<CodeBits::eight, Form::wide, StoreLogits>;
-  table.code_dot[k4] = dot_four;
+  table.code_dot[k4] = code_product<CodeBits::four, Form::wide, StoreLogits>;
   table.code_accumulate[k8] = code_product<CodeBits::eight, Form::wide, AddValues>;
   table.code_accumulate[k4] = code_product<CodeBits::four, Form::bytes, AddValues>;
   return true;

@@ -39,10 +39,6 @@ struct FusedJoin {
   size_t last;
 };
 
-uint32_t window_begin(uint32_t window, uint32_t position) {
-  return window > 0 && position + 1 > window ? position + 1 - window : 0;
-}
-
 // Is a row of a slice among those whose probabilities are summed? Sampled rows lie evenly, and end
 // with the last.
 bool in_columns(const StepRequests& requests, uint32_t row, uint32_t rows) {
@@ -220,7 +216,7 @@ void AttentionStep::State::prepare_row(uint32_t owner, size_t row) {
   const uint32_t group = shape.group_size();
   for (uint32_t head = 0; head < shape.kv_heads; ++head) {
     const HeadLayout& head_layout = layout.head(shape.index({owner, head}));
-    if (!head_layout.key.fused()) continue;
+    if (!head_layout.fused()) continue;
     const float* q_row = q.data() + row * q_width() + size_t{head} * group * shape.head_dim;
     for (uint32_t part = 0; part < parts(); ++part) {
       std::byte* target =
@@ -262,7 +258,7 @@ void AttentionStep::State::list_items(uint32_t owner) {
       const uint32_t index = shape.index({owner, head});
       const HeadLayout& head_layout = layout.head(index);
       // A code without a fused path is read through tiles, whatever the kind of row.
-      if (slice.kind == RowKind::prompt || !head_layout.key.fused() || !head_layout.value.fused()) {
+      if (slice.kind == RowKind::prompt || !head_layout.fused()) {
         for (uint32_t row = 0; row < slice.rows; row += kTileRows) {
           tile_items.push_back({i, head, row});
         }
@@ -391,9 +387,9 @@ void AttentionStep::attend(const LayerInput& input, float* out) {
       state.run_fused(owner, state.fused_items[item - tiles], state.workers[worker]);
     }
   });
-  for (const FusedJoin& items : state.joins) {
-    state.join(input.layer, owner, items, state.workers[0], out);
-  }
+  state.threads->run(state.joins.size(), [&](size_t i, size_t worker) {
+    state.join(input.layer, owner, state.joins[i], state.workers[worker], out);
+  });
   state.record_probabilities(input.layer, owner);
 }
 

@@ -96,8 +96,7 @@ void StoredAttention::column_sums(const SequenceCache& sequence, uint32_t head, 
         sequence.observed_queries(id.layer, position) + id.head * group * layout.exact_row_bytes();
     load_exact(layout.plan().exact_type, stored, q.size(), q.data());
     for (float& value : q) value *= shape.attention_scale;
-    const uint32_t window = layout.head(head).window;
-    const uint32_t begin = window > 0 && position + 1 > window ? position + 1 - window : 0;
+    const uint32_t begin = window_begin(layout.head(head).window, position);
     keys.probabilities(kernels, q.data(), begin, position + 1, probabilities);
     add_columns(probabilities, group, reduce, out);
   }

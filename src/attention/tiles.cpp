@@ -40,10 +40,7 @@ class TileWalk {
 
  private:
   // Positions [begin, end) that a row of the block sees.
-  uint32_t begin(uint32_t row) const {
-    const uint32_t position = query_.position + row;
-    return head_.window > 0 && position + 1 > head_.window ? position + 1 - head_.window : 0;
-  }
+  uint32_t begin(uint32_t row) const { return window_begin(head_.window, query_.position + row); }
   uint32_t end(uint32_t row) const {
     return query_.block_end > 0 ? query_.block_end : query_.position + row + 1;
   }

@@ -30,6 +30,20 @@ void load_16(const std::byte* from, size_t count, float* to) {
   }
 }
 
+// What this cache can store: rows of one head, each by itself, that need nothing but their page.
+Result<void> check_code(const Code& code, const BlockContext& context) {
+  const Codec& codec = *code.codec;
+  const bool by_row = codec.heads_per_group == 1 && codec.rows_per_token_group == 1;
+  const bool alone = codec.side_scope == SideScope::none && codec.key_form == KeyForm::after_rope;
+  if (!by_row || !alone) {
+    return fail(
+        "code {}: codes of several rows or heads together, with tables of their own or of "
+        "keys before RoPE are not built yet",
+        code.text());
+  }
+  return code.supports(context);
+}
+
 }  // namespace
 
 size_t exact_bytes(ExactType type) {
@@ -59,9 +73,16 @@ void load_exact(ExactType type, const std::byte* from, size_t count, float* to) 
 }
 
 Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
+  if (plan.sinks > kPageSlots) {
+    return fail("plan {}: {} sinks, expected at most {}", plan.name, plan.sinks, kPageSlots);
+  }
   CacheLayout layout;
   layout.plan_ = plan;
-  const CacheShape& shape = plan.shape;
+  CacheShape& shape = layout.plan_.shape;
+  shape.window.resize(shape.layers, 0);
+  for (auto layer = static_cast<uint32_t>(shape.owner.size()); layer < shape.layers; ++layer) {
+    shape.owner.push_back(layer);
+  }
   layout.row_bytes_ = shape.head_dim * exact_bytes(plan.exact_type);
   for (uint32_t index = 0; index < shape.heads(); ++index) {
     const HeadPlan& head_plan = plan.heads[index];
@@ -70,14 +91,18 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
     head.value = head_plan.value;
     head.key_context = {.role = Role::key, .head_dim = shape.head_dim};
     head.value_context = {.role = Role::value, .head_dim = shape.head_dim};
-    SKVIS_CHECK(head.key.supports(head.key_context));
-    SKVIS_CHECK(head.value.supports(head.value_context));
+    SKVIS_CHECK(check_code(head.key, head.key_context));
+    SKVIS_CHECK(check_code(head.value, head.value_context));
     head.key_bytes = head.key.block_bytes(head.key_context);
     SKVIS_TRY(
         head.sealed,
         pool.page_class(head.key_bytes + head.value.block_bytes(head.value_context), kPageSlots));
-    head.window = shape.window[shape.head(index).layer];
-    head.selectable = plan.drops() && !head_plan.keep_all;
+    const uint32_t layer = shape.head(index).layer;
+    head.window = shape.window[layer];
+    head.owned = shape.owner[layer] == layer;
+    head.selectable = plan.drops() && !head_plan.keep_all && head.window == 0 && head.owned;
+    const Amount& amount = plan.keep.table.empty() ? plan.keep.amount : plan.keep.table[index];
+    head.judged_once = amount.unit == AmountUnit::ratio;
     layout.heads_.push_back(head);
   }
   SKVIS_TRY(layout.open_, pool.page_class(2 * kOpenSlots * layout.row_bytes_, kOpenSlots));
@@ -98,25 +123,10 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
   return layout;
 }
 
-// Rows of a head that may be sealed at once when the sequence has `tokens` tokens and the budget
-// allows the head `budget` rows.
-uint32_t CacheLayout::most_sealed_rows(uint32_t index, uint32_t budget, uint32_t tokens) const {
-  const HeadLayout& head = heads_[index];
-  if (head.window > 0) {
-    // Whole pages leave the window, and only at grid points.
-    return std::min(tokens, head.window + plan_.settle.step + kPageSlots);
-  }
-  if (!head.selectable) return tokens;
-  // Rows that may not be dropped are kept even where the budget is smaller.
-  return std::min(tokens, std::max(budget, plan_.sinks + std::max(plan_.recent, plan_.exact)));
-}
-
-Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
-  std::vector<uint32_t> budgets(heads(), tokens);
-  if (plan_.drops()) plan_.keep.budget->upper_bound(plan_.budget_request(tokens), budgets);
-
+// Exact rows beside the sinks that a sequence can hold at once.
+size_t CacheLayout::most_open_rows(uint32_t prompt, uint32_t tokens) const {
   const SettleRule& settle = plan_.settle;
-  size_t open_rows = tokens;
+  size_t rows = tokens;
   if (!settle.positions.empty()) {
     uint32_t longest = tokens - std::min(tokens, settle.positions.back());
     uint32_t before = 0;
@@ -124,40 +134,67 @@ Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
       longest = std::max(longest, std::min(position, tokens) - std::min(before, tokens));
       before = position;
     }
-    open_rows = std::min<size_t>(tokens, longest + plan_.exact);
+    rows = size_t{longest} + plan_.exact;
   } else if (settle.step > 0) {
-    open_rows = std::min<size_t>(tokens, settle.step + plan_.exact);
-  } else if (plan_.exact < prompt) {
-    // Settled once, when the prompt is complete; the answer stays exact behind the exact tail.
-    open_rows = std::max<size_t>(prompt, tokens - prompt + plan_.exact);
+    rows = size_t{settle.step} + plan_.exact;
+  } else if (settle.at_prompt_end && prompt < tokens) {
+    // Behind the prompt's end lie the exact tail and what follows.
+    rows = std::max<size_t>(prompt, size_t{tokens} - prompt + plan_.exact);
   }
+  return std::min<size_t>(tokens, rows);
+}
 
-  Quota quota;
-  // The first open page may begin with rows that are sealed already.
-  quota.emplace_back(open_, heads() * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
-  if (plan_.sinks > 0) quota.emplace_back(sinks_, heads());
-  if (observe_ > 0) quota.emplace_back(queries_, shape().layers);
+CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32_t budget,
+                                                  size_t open_rows, uint32_t tokens) const {
+  const SettleRule& settle = plan_.settle;
+  if (settle.step == 0 && settle.positions.empty() && !settle.at_prompt_end) return {};
+  const size_t most = tokens - std::min(tokens, plan_.sinks);
+  if (head.window > 0) {
+    // Pages leave the window as a whole, so that the first may hold rows outside.
+    const size_t held = std::min<size_t>(most, size_t{head.window} + kPageSlots - 2);
+    const size_t sealed_at_once = std::min<size_t>(open_rows, head.window);
+    return {pages_for(held, kPageSlots), pages_for(sealed_at_once + kPageSlots - 1, kPageSlots)};
+  }
+  // A last page that is not full yet is packed anew with the rows that follow.
+  if (!head.selectable) return {pages_for(most, kPageSlots), 1};
+  // Rows that may not be dropped are kept even where the budget is smaller.
+  const size_t kept = std::max<size_t>(budget, size_t{plan_.sinks} + plan_.protected_tail());
+  const size_t held =
+      pages_for(std::min(most, kept - std::min<size_t>(kept, plan_.sinks)), kPageSlots);
+  if (!head.judged_once) return {held, held};
+  // Only rows that were too recent to be judged can go, and the page before them is packed anew.
+  const size_t unjudged = plan_.protected_tail() - plan_.exact;
+  return {held, std::min(held, pages_for(unjudged, kPageSlots) + 1)};
+}
 
-  // Sealed pages, and beside them the pages of one layer that settle is about to free.
-  std::vector<size_t> sealed(class_bytes_.size());
-  std::vector<size_t> replaced(class_bytes_.size());
+Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
+  std::vector<uint32_t> budgets(heads(), tokens);
+  if (plan_.drops()) plan_.keep.budget->upper_bound(plan_.budget_request(tokens), budgets);
+  const size_t open_rows = most_open_rows(prompt, tokens);
+
+  // Settling works through the layers: pages exist twice in one of them only.
+  std::vector<size_t> held(class_bytes_.size());
+  std::vector<size_t> beside(class_bytes_.size());
   std::vector<size_t> in_layer(class_bytes_.size());
+  size_t owned_heads = 0;
   for (uint32_t index = 0; index < heads(); ++index) {
     const HeadLayout& head = heads_[index];
     if (index % shape().kv_heads == 0) std::fill(in_layer.begin(), in_layer.end(), 0);
-    const size_t pages =
-        pages_for(most_sealed_rows(index, budgets[index], tokens), kPageSlots) + (head.window > 0);
-    sealed[head.sealed] += pages;
-    // Ratio budgets judge a row once, among the newest; others judge all rows again.
-    const bool judged_again = head.selectable && plan_.keep.amount.unit != AmountUnit::ratio;
-    const size_t rebuilt =
-        head.selectable ? pages_for(std::max(plan_.recent, plan_.exact), kPageSlots) + 2 : 1;
-    in_layer[head.sealed] += judged_again ? pages : std::min(pages, rebuilt);
-    replaced[head.sealed] = std::max(replaced[head.sealed], in_layer[head.sealed]);
+    if (!head.owned) continue;
+    ++owned_heads;
+    const SealedPages pages = most_sealed(head, budgets[index], open_rows, tokens);
+    held[head.sealed] += pages.held;
+    in_layer[head.sealed] += pages.beside;
+    beside[head.sealed] = std::max(beside[head.sealed], in_layer[head.sealed]);
   }
-  for (PageClass i = 0; i < sealed.size(); ++i) {
-    if (sealed[i] > 0) quota.emplace_back(i, sealed[i] + replaced[i]);
+  Quota quota;
+  for (PageClass i = 0; i < held.size(); ++i) {
+    if (held[i] > 0) quota.emplace_back(i, held[i] + beside[i]);
   }
+  // The first open page may begin with rows that are sealed already.
+  quota.emplace_back(open_, owned_heads * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
+  if (plan_.sinks > 0) quota.emplace_back(sinks_, owned_heads);
+  if (observe_ > 0) quota.emplace_back(queries_, owned_heads / shape().kv_heads);
   return quota;
 }
 
@@ -172,7 +209,7 @@ size_t CacheLayout::worst_case_bytes(uint32_t prompt, uint32_t tokens) const {
 size_t CacheLayout::full_cache_bytes(uint32_t tokens) const {
   size_t rows = 0;
   for (const HeadLayout& head : heads_) {
-    rows += head.window > 0 ? std::min(tokens, head.window) : tokens;
+    if (head.owned) rows += head.window > 0 ? std::min(tokens, head.window) : tokens;
   }
   return rows * 2 * shape().head_dim * sizeof(Half);
 }

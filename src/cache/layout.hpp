@@ -37,7 +37,13 @@ struct HeadLayout {
   size_t key_bytes = 0;  // the value block begins here
   PageClass sealed = 0;
   uint32_t window = 0;  // sliding window of the layer in tokens; 0: none
+  bool owned = true;    // false: the layer reads another layer's rows and holds none
   bool selectable = false;
+  // Under a ratio a row is judged once: the share of earlier tokens was spent on those that were
+  // kept. Tokens and bytes choose among all rows each time.
+  bool judged_once = false;
+
+  bool fused() const { return key.fused() && value.fused(); }
 };
 
 class CacheLayout {
@@ -48,6 +54,9 @@ class CacheLayout {
   const CacheShape& shape() const { return plan_.shape; }
   const HeadLayout& head(uint32_t index) const { return heads_[index]; }
   uint32_t heads() const { return static_cast<uint32_t>(heads_.size()); }
+
+  // Does the layer hold rows, or read those of another layer?
+  bool owns(uint32_t layer) const { return plan_.shape.owner[layer] == layer; }
 
   PageClass open_class() const { return open_; }
   PageClass sinks_class() const { return sinks_; }
@@ -66,7 +75,8 @@ class CacheLayout {
   uint32_t observe() const { return observe_; }
 
   // What a sequence of at most `tokens` tokens, of which `prompt` are its prompt, holds at its
-  // worst moment.
+  // worst moment. Where a plan settles at the prompt's end only, `prompt` is the longest stretch
+  // that is read before it settles for the first time; more prompts may follow.
   Quota worst_case(uint32_t prompt, uint32_t tokens) const;
   // Bytes of the same.
   size_t worst_case_bytes(uint32_t prompt, uint32_t tokens) const;
@@ -75,7 +85,15 @@ class CacheLayout {
 
  private:
   CacheLayout() = default;
-  uint32_t most_sealed_rows(uint32_t head, uint32_t budget, uint32_t tokens) const;
+  // Sealed pages of one head: what it holds between settlings, and what settling adds to it for as
+  // long as old and new pages exist side by side.
+  struct SealedPages {
+    size_t held = 0;
+    size_t beside = 0;
+  };
+  SealedPages most_sealed(const HeadLayout& head, uint32_t budget, size_t open_rows,
+                          uint32_t tokens) const;
+  size_t most_open_rows(uint32_t prompt, uint32_t tokens) const;
 
   Plan plan_;
   std::vector<HeadLayout> heads_;

@@ -7,6 +7,7 @@ namespace skvis {
 
 std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uint32_t length) {
   std::vector<LiveRow> rows;
+  if (!sequence.layout().head(head).owned) return rows;
   const HeadCache& cache = sequence.head(head);
   for (uint64_t rest = cache.sinks.live; rest != 0; rest &= rest - 1) {
     const auto slot = static_cast<uint32_t>(std::countr_zero(rest));

@@ -55,7 +55,9 @@ void SequenceCache::close() {
       pool_->free(entry.page, reservation_, entry.live);
     }
   }
-  for (const PageId page : queries_) pool_->free(page, reservation_, 1);
+  for (const PageId page : queries_) {
+    if (page != kNoPage) pool_->free(page, reservation_, 1);
+  }
   pool_->release(reservation_);
   pool_ = nullptr;
 }
@@ -83,11 +85,12 @@ Result<void> SequenceCache::append(uint32_t rows) {
   bool complete = true;
   if (layout_->observe() > 0 && queries_.empty()) {
     for (uint32_t i = 0; i < layout_->shape().layers && complete; ++i) {
-      complete = take(layout_->queries_class());
+      if (layout_->owns(i)) complete = take(layout_->queries_class());
     }
   }
   const bool first_rows = length_ == 0 && sinks > 0;
-  for (size_t i = 0; i < heads_.size() && complete; ++i) {
+  for (uint32_t i = 0; i < heads_.size() && complete; ++i) {
+    if (!layout_->head(i).owned) continue;
     if (first_rows && heads_[i].sinks.page == kNoPage) complete = take(layout_->sinks_class());
     for (size_t have = heads_[i].open.size(); have < open_pages && complete; ++have) {
       complete = take(layout_->open_class());
@@ -102,11 +105,13 @@ Result<void> SequenceCache::append(uint32_t rows) {
   auto next = taken.begin();
   if (layout_->observe() > 0 && queries_.empty()) {
     for (uint32_t i = 0; i < layout_->shape().layers; ++i) {
-      pool_->add_live(*next, 1);
-      queries_.push_back(*next++);
+      queries_.push_back(layout_->owns(i) ? *next++ : kNoPage);
+      if (layout_->owns(i)) pool_->add_live(queries_.back(), 1);
     }
   }
-  for (HeadCache& head : heads_) {
+  for (uint32_t i = 0; i < heads_.size(); ++i) {
+    if (!layout_->head(i).owned) continue;
+    HeadCache& head = heads_[i];
     if (first_rows && head.sinks.page == kNoPage) head.sinks.page = *next++;
     while (head.open.size() < open_pages) head.open.push_back({*next++, 0});
     each_exact_page(head, length_, end, [&](ExactPage& page, uint64_t mask) {
@@ -125,7 +130,9 @@ void SequenceCache::commit(uint32_t rows) {
 
 void SequenceCache::rollback(uint32_t length) {
   assert(length >= committed_ && length <= length_);
-  for (HeadCache& head : heads_) {
+  for (uint32_t i = 0; i < heads_.size(); ++i) {
+    if (!layout_->head(i).owned) continue;
+    HeadCache& head = heads_[i];
     each_exact_page(head, length, length_, [&](ExactPage& page, uint64_t mask) {
       page.live &= ~mask;
       pool_->drop_live(page.page, mask);
@@ -166,6 +173,10 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
     }
   }
   for (size_t i = 0; i < queries_.size() && complete; ++i) {
+    if (queries_[i] == kNoPage) {
+      copy.queries_.push_back(kNoPage);
+      continue;
+    }
     const PageId page = copy_page(*pool_, queries_[i], 1, reservation);
     if ((complete = page != kNoPage)) copy.queries_.push_back(page);
   }
@@ -210,7 +221,9 @@ SequenceBytes SequenceCache::bytes() const {
     const size_t sealed_row = pool_->page_bytes(layout_->head(i).sealed) / kPageSlots;
     for (const PageEntry& entry : head.sealed.pages) add(entry.page, entry.live, sealed_row);
   }
-  for (const PageId page : queries_) add(page, 1, pool_->page_bytes(layout_->queries_class()));
+  for (const PageId page : queries_) {
+    if (page != kNoPage) add(page, 1, pool_->page_bytes(layout_->queries_class()));
+  }
   return sum;
 }
 

@@ -41,7 +41,7 @@ class Settle {
 
   void score(uint32_t head);
   void count();
-  bool droppable(const LiveRow& row) const;
+  bool droppable(const HeadLayout& head, const LiveRow& row) const;
   void choose(uint32_t head);
   void arrange(uint32_t head);
   Result<void> seal_layer(uint32_t layer);
@@ -108,13 +108,10 @@ void Settle::count() {
   plan_.keep.budget->counts(request, counts_);
 }
 
-// Sinks, the exact tail and recent rows stay. Under a ratio a row is judged once: what was kept
-// then stays, because the share of earlier tokens was spent on it. Tokens and bytes choose anew
-// each time.
-bool Settle::droppable(const LiveRow& row) const {
-  const uint32_t newest = std::max(plan_.exact, plan_.recent);
-  const uint32_t begin =
-      plan_.keep.amount.unit == AmountUnit::ratio ? sequence_.judged_end() : plan_.sinks;
+// Sinks, the exact tail and recent rows stay, and under a ratio what was judged before.
+bool Settle::droppable(const HeadLayout& head, const LiveRow& row) const {
+  const uint32_t newest = plan_.protected_tail();
+  const uint32_t begin = head.judged_once ? sequence_.judged_end() : plan_.sinks;
   return row.position >= std::max(begin, plan_.sinks) && row.position < at_ - std::min(at_, newest);
 }
 
@@ -125,15 +122,19 @@ void Settle::choose(uint32_t index) {
   work.live.clear();
   for (const PageEntry& entry : head.sealed.pages) work.live.push_back(entry.live);
 
+  if (!layout_.head(index).owned) return;
   if (!layout_.head(index).selectable) {
-    for (uint32_t position = sequence_.open_begin(); position < seal_end_; ++position) {
+    // Rows that the next query's window does not reach need no code.
+    const uint32_t begin = window_begin(layout_.head(index).window, at_);
+    for (uint32_t position = std::max(begin, sequence_.open_begin()); position < seal_end_;
+         ++position) {
       work.fresh.push_back(position);
     }
     return;
   }
   std::vector<uint32_t> candidates;
   for (uint32_t i = 0; i < work.rows.size(); ++i) {
-    if (droppable(work.rows[i])) candidates.push_back(i);
+    if (droppable(layout_.head(index), work.rows[i])) candidates.push_back(i);
   }
   const size_t fixed = work.rows.size() - candidates.size();
   const size_t quota =
@@ -167,7 +168,7 @@ void Settle::arrange(uint32_t index) {
   const auto pages = static_cast<uint32_t>(head.sealed.pages.size());
   for (uint32_t i = 0; i < pages && window > 0; ++i) {
     const PageEntry& entry = head.sealed.pages[i];
-    if (entry.position(entry.filled - 1) + window <= at_) work.live[i] = 0;
+    if (entry.position(entry.filled - 1) < window_begin(window, at_)) work.live[i] = 0;
   }
   work.rebuild_from = 0;
   while (work.rebuild_from < pages &&
@@ -260,14 +261,12 @@ void Settle::replace_pages(uint32_t index) {
   }
   pages.resize(work.rebuild_from);
   // Pages before it are full, or left the window as a whole.
-  for (uint32_t i = 0; i < pages.size(); ++i) {
-    if (work.live[i] == 0) pool_.free(pages[i].page, sequence_.reservation(), pages[i].live);
-  }
-  size_t kept = 0;
-  for (uint32_t i = 0; i < work.rebuild_from; ++i) {
-    if (work.live[i] != 0) pages[kept++] = std::move(pages[i]);
-  }
-  pages.resize(kept);
+  uint32_t index_of_page = 0;
+  std::erase_if(pages, [&](const PageEntry& entry) {
+    if (work.live[index_of_page++] != 0) return false;
+    pool_.free(entry.page, sequence_.reservation(), entry.live);
+    return true;
+  });
   for (PageEntry& entry : work.pages) {
     pool_.add_live(entry.page, entry.live);
     pages.push_back(std::move(entry));
@@ -278,9 +277,10 @@ void Settle::replace_pages(uint32_t index) {
 
 // Frees the exact rows below seal_end_, and sinks that no sliding window reaches any more.
 void Settle::free_exact(uint32_t index) {
+  if (!layout_.head(index).owned) return;
   HeadCache& head = sequence_.heads_[index];
   const uint32_t window = layout_.head(index).window;
-  if (head.sinks.page != kNoPage && window > 0 && plan_.sinks + window <= at_) {
+  if (head.sinks.page != kNoPage && plan_.sinks <= window_begin(window, at_)) {
     pool_.free(head.sinks.page, sequence_.reservation(), head.sinks.live);
     head.sinks = {};
   }
@@ -354,8 +354,8 @@ Result<void> Settle::run() {
   }
   sequence_.open_begin_ = seal_end_;
   if (plan_.drops()) {
-    const uint32_t newest = std::max(plan_.exact, plan_.recent);
-    sequence_.judged_end_ = std::max(sequence_.judged_end_, at_ - std::min(at_, newest));
+    const uint32_t judged = at_ - std::min(at_, plan_.protected_tail());
+    sequence_.judged_end_ = std::max(sequence_.judged_end_, judged);
   }
   return {};
 }

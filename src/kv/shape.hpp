@@ -36,6 +36,11 @@ struct CacheShape {
   HeadId head(uint32_t index) const { return {index / kv_heads, index % kv_heads}; }
 };
 
+// The first position that a query at `position` sees through a sliding window (0: no window).
+inline uint32_t window_begin(uint32_t window, uint32_t position) {
+  return window > 0 && position >= window ? position - window + 1 : 0;
+}
+
 // A key or a value: some codes and most layouts differ between the two.
 enum class Role : uint8_t { key, value };
 

@@ -199,7 +199,9 @@ void AttentionStep::State::append_row(const LayerInput& input, uint32_t owner, s
       store_exact(type, input.v + offset, head_dim, sequence.exact_value(index, position_of_row));
     }
   }
-  const bool observed = layout.observe() > 0 && owner == input.layer;
+  // Of a slice longer than what is observed, later rows take the places of earlier ones.
+  const uint32_t from_end = slice.first_row + slice.rows - static_cast<uint32_t>(row);
+  const bool observed = from_end <= layout.observe() && owner == input.layer;
   std::byte* ring = observed ? sequence.observed_queries(owner, position_of_row) : nullptr;
   for (uint32_t head = 0; head < shape.query_heads; ++head) {
     float* q_row = q.data() + row * q_width() + head * head_dim;

@@ -2,13 +2,19 @@
 #include "base/json.hpp"
 
 #include <cmath>
+#include <vector>
 
 namespace skvis {
 namespace {
 
-// Counts nesting before nlohmann builds anything, so that depth costs no memory and no stack.
-bool deeper_than(std::string_view text, size_t max_depth) {
-  size_t depth = 0;
+// Members that one object may have: looking a key up is linear in our ordered objects, and building an
+// object looks up every key.
+constexpr size_t kMaxMembers = 20000;
+
+// Counts nesting and members before nlohmann builds anything, so that they cost no memory, no stack and
+// no time.
+Result<void> check_extent(std::string_view text, std::string_view origin, size_t max_depth) {
+  std::vector<size_t> members;  // by level
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -21,12 +27,17 @@ bool deeper_than(std::string_view text, size_t max_depth) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > max_depth) return true;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
+      if (members.size() == max_depth) {
+        return fail("{}: JSON is nested deeper than {} levels", origin, max_depth);
+      }
+      members.push_back(0);
+    } else if ((c == '}' || c == ']') && !members.empty()) {
+      members.pop_back();
+    } else if (c == ':' && !members.empty() && ++members.back() > kMaxMembers) {
+      return fail("{}: a JSON object has more than {} members", origin, kMaxMembers);
     }
   }
-  return false;
+  return {};
 }
 
 const Json* find(const Json& object, std::string_view key) {
@@ -81,9 +92,7 @@ Result<double> read_number(const Json& value, std::string_view key, std::string_
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, std::string_view origin, size_t max_depth) {
-  if (deeper_than(text, max_depth)) {
-    return fail("{}: JSON is nested deeper than {} levels", origin, max_depth);
-  }
+  SKVIS_CHECK(check_extent(text, origin, max_depth));
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& problem) {

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of the engine share: making engines, reading texts, comparing logits.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "base/npy.hpp"
+#include "engine/generation.hpp"
+#include "kernels/table.hpp"
+
+namespace skvis::testing {
+
+inline std::filesystem::path source_path(std::string_view relative) {
+  return std::filesystem::path(SKVIS_SOURCE_DIR) / relative;
+}
+
+inline Json read_json(const std::filesystem::path& path) {
+  auto text = read_file(path);
+  EXPECT_TRUE(text.ok()) << path;
+  auto json = parse_json(*text, path.string());
+  EXPECT_TRUE(json.ok()) << path;
+  return *json;
+}
+
+inline std::vector<uint32_t> read_ids(const std::filesystem::path& path) {
+  return read_json(path).get<std::vector<uint32_t>>();
+}
+
+struct EngineSetup {
+  std::string plan = "full";
+  DenseMode mode = DenseMode::fast;
+  size_t threads = 2;
+  size_t kv_memory = size_t{256} << 20;
+};
+
+inline std::unique_ptr<Engine> make_engine(const std::string& model,
+                                           const EngineSetup& setup = {}) {
+  auto engine = Engine::create(model, {.plan = setup.plan,
+                                       .kv_memory = setup.kv_memory,
+                                       .threads = setup.threads,
+                                       .mode = setup.mode});
+  EXPECT_TRUE(engine.ok()) << engine.error().message;
+  return engine ? std::move(*engine) : nullptr;
+}
+
+inline std::unique_ptr<Engine> tiny_engine(const EngineSetup& setup = {}) {
+  return make_engine(source_path("models/tiny").string(), setup);
+}
+
+// The default model, or a loud skip where it was not fetched: a failure under CI=true.
+#define SKVIS_NEED_SMOLLM2()                                                                   \
+  do {                                                                                         \
+    if (!find_model("smollm2")) {                                                              \
+      const char* ci = std::getenv("CI");                                                      \
+      if (ci != nullptr && std::string_view(ci) == "true") {                                   \
+        FAIL() << "SmolLM2 is not in the cache folder, and CI=true; run `make model`";         \
+      }                                                                                        \
+      GTEST_SKIP() << "SKIPPED, NOT TESTED: SmolLM2 is not in the cache folder; `make model`"; \
+    }                                                                                          \
+  } while (0)
+
+// Logits [last, vocabulary] of the last positions of a text, read as prompt rows.
+inline std::vector<float> read_logits(Engine& engine, std::span<const uint32_t> ids, uint32_t last,
+                                      uint32_t chunk = kPromptChunk) {
+  const auto count = static_cast<uint32_t>(ids.size());
+  auto sequence = engine.open_sequence(count, count);
+  EXPECT_TRUE(sequence.ok()) << sequence.error().message;
+  std::vector<float> logits(last * engine.vocabulary());
+  const auto read = engine.read(*sequence, ids, chunk, last, logits);
+  EXPECT_TRUE(read.ok()) << read.error().message;
+  return logits;
+}
+
+// ||a - b|| / ||b||
+inline double relative_norm(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0;
+  double reference = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    reference += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / reference);
+}
+
+inline std::vector<float> golden_logits(const std::filesystem::path& path) {
+  auto array = read_npy(path);
+  EXPECT_TRUE(array.ok()) << array.error().message;
+  return array->data;
+}
+
+}  // namespace skvis::testing

@@ -147,7 +147,7 @@ size_t CacheLayout::most_open_rows(uint32_t prompt, uint32_t tokens) const {
 CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32_t budget,
                                                   size_t open_rows, uint32_t tokens) const {
   const SettleRule& settle = plan_.settle;
-  if (settle.step == 0 && settle.positions.empty() && !settle.at_prompt_end) return {};
+  if (!settle.at_prompt_end && settle.next_after(0) > tokens) return {};  // nothing ever settles
   const size_t most = tokens - std::min(tokens, plan_.sinks);
   if (head.window > 0) {
     // Pages leave the window as a whole, so that the first may hold rows outside.

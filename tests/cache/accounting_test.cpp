@@ -105,12 +105,14 @@ class Accounting : public ::testing::TestWithParam<size_t> {
     if (settle_next_ == &sequence) {
       settle_next_ = nullptr;
       const auto settled = settle(cache, GivenStatistics(), threads_);
+      ++settled_;
       EXPECT_TRUE(settled.ok() || sequence.quota.empty()) << settled.error().message;
       return settled.ok();
     }
     if (cache.length() > cache.committed()) {
       if (pick(3) == 0) {
         cache.rollback(range(cache.committed(), cache.length()));
+        ++rolled_back_;
       } else {
         cache.commit(range(1, cache.length() - cache.committed()));
       }
@@ -163,11 +165,14 @@ class Accounting : public ::testing::TestWithParam<size_t> {
   ThreadPool threads_{1};
   std::vector<Sequence> sequences_;
   Sequence* settle_next_ = nullptr;
-  size_t full_ = 0;
+  size_t full_ = 0;  // how often it came to what
+  size_t settled_ = 0;
+  size_t rolled_back_ = 0;
+  size_t forked_ = 0;
 };
 
 TEST_P(Accounting, figures_equal_a_walk_over_all_tables_after_every_operation) {
-  create(60);
+  create(11);
   sequences_.reserve(8);
   for (int operation = 0; operation < 8000; ++operation) {
     if (settle_next_ == nullptr && sequences_.size() < 6 && (sequences_.empty() || pick(60) == 0)) {
@@ -190,6 +195,7 @@ TEST_P(Accounting, figures_equal_a_walk_over_all_tables_after_every_operation) {
         if (forked) {
           copy.cache = std::make_unique<SequenceCache>(std::move(forked).value());
           sequences_.push_back(std::move(copy));
+          ++forked_;
         } else {
           ASSERT_TRUE(copy.quota.empty()) << forked.error().message;
           ASSERT_EQ(pool_->figures(), before);
@@ -206,6 +212,10 @@ TEST_P(Accounting, figures_equal_a_walk_over_all_tables_after_every_operation) {
     check();
     if (HasFailure()) FAIL() << "at operation " << operation;
   }
+  EXPECT_GT(full_, 10u);
+  EXPECT_GT(rolled_back_, 100u);
+  EXPECT_GT(forked_, 5u);
+  EXPECT_GE(settled_, rule().step < 256 ? 40u : 0u);
   sequences_.clear();
   EXPECT_EQ(pool_->figures(), (PoolFigures{.free = pool_->budget()}));
 }

@@ -36,7 +36,7 @@ asan: ## Run the tests under AddressSanitizer and UBSan
 	@NPROC=$(NPROC) scripts/test.sh asan
 
 tsan: ## Run the tests of the threaded rooms under ThreadSanitizer
-	@NPROC=$(NPROC) scripts/test.sh tsan base engine server cache attention
+	@NPROC=$(NPROC) scripts/test.sh tsan base engine server http cache attention
 
 fuzz: ## Run every fuzz target for FUZZ_SECONDS (60)
 	@NPROC=$(NPROC) scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -46,12 +46,11 @@ Json AnswerFormat::envelope(std::string_view object, Json choices) const {
 
 std::optional<ApiError> check_model(const ServerContext& context, const std::string& asked) {
   if (asked.empty() || asked == context.model_id) return std::nullopt;
-  return ApiError{
-      .status = 404,
-      .message = fmt::format("model '{}' is not served here; expected '{}'", asked,
-                             context.model_id),
-      .param = "model",
-      .code = "model_not_found"};
+  return ApiError{.status = 404,
+                  .message = fmt::format("model '{}' is not served here; expected '{}'", asked,
+                                         context.model_id),
+                  .param = "model",
+                  .code = "model_not_found"};
 }
 
 std::optional<ApiError> check_tokenizer(const ServerContext& context) {
@@ -68,10 +67,9 @@ ApiResult<std::vector<uint32_t>> encode_messages(const ServerContext& context, c
   }
   const auto text = model.chat_template->render(messages, nullptr, true, template_variables);
   if (!text) {
-    return bad_request(
-        fmt::format("the chat template of {} refuses these messages: {}", context.model_id,
-                    text.error().message),
-        "messages");
+    return bad_request(fmt::format("the chat template of {} refuses these messages: {}",
+                                   context.model_id, text.error().message),
+                       "messages");
   }
   auto tokens = model.tokenizer->encode(*text);
   if (!tokens) return bad_request(tokens.error().message, "messages");
@@ -129,8 +127,8 @@ ApiResult<GenerationRequest> make_generation(const ServerContext& context,
     return refuse(fits.error().message, "kv_memory_exceeded");
   }
   constexpr SamplingOptions kDefaults{.temperature = 1.0, .top_p = 1.0};
-  generation.sampling = resolve_sampling(options.sampling,
-                                         engine.model().files->generation_defaults(), kDefaults);
+  generation.sampling =
+      resolve_sampling(options.sampling, engine.model().files->generation_defaults(), kDefaults);
   generation.prompt = std::move(prompt);
   return generation;
 }

@@ -18,8 +18,8 @@
 
 namespace skvis {
 
-// What the routes know about this server. Only reads the engine, and only what does not change while
-// it works, so that any thread may use it.
+// What the routes know about this server. Only reads the engine, and only what does not change
+// while it works, so that any thread may use it.
 struct ServerContext {
   const Engine& engine;
   std::string model_id;
@@ -77,6 +77,7 @@ struct AnswerJob {
   std::vector<GenerationRequest> generations;
   bool stream = false;
   bool include_usage = false;
+  size_t kv_heads = 0;  // over all layers: what rows are divided by
 };
 
 // Errors: a model that is not served here; no tokenizer; a prompt that is empty, longer than the

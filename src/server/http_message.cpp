@@ -120,6 +120,8 @@ std::string path_of_target(std::string_view target) {
   return path.empty() ? "/" : path;
 }
 
-std::string sse_event(const Json& data) { return "data: " + dump_json(data) + "\n\n"; }
+std::string sse_event(const Json& data) {
+  return "data: " + dump_json(data) + "\n\n";
+}
 
 }  // namespace skvis

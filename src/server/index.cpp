@@ -57,7 +57,9 @@ std::string row(std::string_view name, std::string_view value) {
   return fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escape(name), escape(value));
 }
 
-std::string bytes(size_t count) { return format_bytes(static_cast<double>(count)); }
+std::string bytes(size_t count) {
+  return format_bytes(static_cast<double>(count));
+}
 
 std::string figures_table(const ServerContext& context, const ServiceFigures& figures) {
   const Engine& engine = context.engine;

@@ -19,10 +19,9 @@ const Buckets kFirstTokenBuckets = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 
                                     0.75,  1.0,   2.5,  5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0};
 const Buckets kPerTokenBuckets = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
                                   0.4,  0.5,   0.75, 1.0,   2.5, 5.0,  7.5, 10.0};
-const Buckets kRequestBuckets = {0.3,  0.5,  0.8,  1.0,   1.5,   2.0,   2.5,   5.0,    10.0,  15.0,
-                                 20.0, 30.0, 40.0, 50.0,  60.0,  120.0, 240.0, 480.0,  960.0, 1920.0};
-const Buckets kTokenBuckets = {1,   2,    5,    10,   20,   50,    100,
-                               200, 500,  1000, 2000, 5000, 10000, 20000};
+const Buckets kRequestBuckets = {0.3,  0.5,  0.8,  1.0,  1.5,  2.0,   2.5,   5.0,   10.0,  15.0,
+                                 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0};
+const Buckets kTokenBuckets = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000};
 
 ClientMetric gauge(double value, std::vector<ClientMetric::Label> labels = {}) {
   ClientMetric metric;
@@ -49,24 +48,37 @@ std::vector<MetricFamily> families(const ServiceFigures& figures) {
   const double budget = static_cast<double>(figures.kv_budget);
   const double taken = budget > 0 ? (budget - static_cast<double>(kv.free)) / budget : 0;
   return {
-      {"skvis:num_requests_running", "Requests that are being answered", MetricType::Gauge,
+      {"skvis:num_requests_running",
+       "Requests that are being answered",
+       MetricType::Gauge,
        {gauge(static_cast<double>(figures.running))}},
-      {"skvis:num_requests_waiting", "Requests in the queue", MetricType::Gauge,
+      {"skvis:num_requests_waiting",
+       "Requests in the queue",
+       MetricType::Gauge,
        {gauge(static_cast<double>(figures.waiting))}},
       {"skvis:kv_cache_usage_perc",
-       "Share of the KV memory that is used, wasted or promised; 1 is all of it", MetricType::Gauge,
+       "Share of the KV memory that is used, wasted or promised; 1 is all of it",
+       MetricType::Gauge,
        {gauge(taken)}},
-      {"skvis:kv_bytes", "KV memory by state; the states add up to the budget", MetricType::Gauge,
+      {"skvis:kv_bytes",
+       "KV memory by state; the states add up to the budget",
+       MetricType::Gauge,
        {bytes(kv.used, "used"), bytes(kv.wasted, "wasted"), bytes(kv.reserved, "reserved"),
         bytes(kv.free, "free")}},
       {"skvis:kv_budget_bytes", "KV memory in all", MetricType::Gauge, {gauge(budget)}},
-      {"skvis:requests_total", "Requests that ended, by outcome", MetricType::Counter,
+      {"skvis:requests_total",
+       "Requests that ended, by outcome",
+       MetricType::Counter,
        {outcome(figures.finished, "finished"), outcome(figures.cancelled, "cancelled"),
         outcome(figures.failed, "failed")}},
-      {"skvis:prompt_tokens_total", "Prompt tokens of requests that ended", MetricType::Counter,
+      {"skvis:prompt_tokens_total",
+       "Prompt tokens of requests that ended",
+       MetricType::Counter,
        {counter(figures.prompt_tokens)}},
-      {"skvis:generation_tokens_total", "Generated tokens of requests that ended",
-       MetricType::Counter, {counter(figures.generated_tokens)}},
+      {"skvis:generation_tokens_total",
+       "Generated tokens of requests that ended",
+       MetricType::Counter,
+       {counter(figures.generated_tokens)}},
   };
 }
 
@@ -85,9 +97,9 @@ struct Metrics::State {
   prometheus::Histogram& per_token =
       histogram("skvis:time_per_output_token_seconds",
                 "Time of decoding divided by the tokens after the first", kPerTokenBuckets);
-  prometheus::Histogram& whole = histogram(
-      "skvis:e2e_request_latency_seconds", "From a request's arrival to the end of its answer",
-      kRequestBuckets);
+  prometheus::Histogram& whole =
+      histogram("skvis:e2e_request_latency_seconds",
+                "From a request's arrival to the end of its answer", kRequestBuckets);
   prometheus::Histogram& queue =
       histogram("skvis:request_queue_time_seconds", "Time in the queue", kRequestBuckets);
   prometheus::Histogram& prefill =
@@ -101,11 +113,10 @@ struct Metrics::State {
 };
 
 Metrics::Metrics(const std::string& model_id) : state_(std::make_unique<State>()) {
-  prometheus::Family<prometheus::Gauge>& info =
-      prometheus::BuildGauge()
-          .Name("skvis:model_info")
-          .Help("What is served; the value is always 1")
-          .Register(state_->registry);
+  prometheus::Family<prometheus::Gauge>& info = prometheus::BuildGauge()
+                                                    .Name("skvis:model_info")
+                                                    .Help("What is served; the value is always 1")
+                                                    .Register(state_->registry);
   info.Add({{"model_name", model_id}, {"version", SKVIS_VERSION}}).Set(1);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET /metrics: what happens here, in Prometheus' text format. Names and bucket edges are those that
-// dashboards of other engines know, with our prefix.
+// GET /metrics: what happens here, in Prometheus' text format. Names and bucket edges are those
+// that dashboards of other engines know, with our prefix.
 #pragma once
 
 #include <memory>

@@ -60,7 +60,8 @@ ApiResult<AnswerJob> prepare_chat(const ServerContext& context, const ChatReques
   AnswerJob job{.format = std::make_shared<ChatFormat>(random_id("chatcmpl-"), context.model_id,
                                                        std::time(nullptr)),
                 .stream = request.options.stream,
-                .include_usage = request.options.include_usage};
+                .include_usage = request.options.include_usage,
+                .kv_heads = context.engine.layout().heads()};
   job.generations.push_back(std::move(generation));
   return job;
 }

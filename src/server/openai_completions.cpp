@@ -58,7 +58,8 @@ ApiResult<AnswerJob> prepare_completion(const ServerContext& context,
   AnswerJob job{.format = std::make_shared<CompletionFormat>(random_id("cmpl-"), context.model_id,
                                                              std::time(nullptr)),
                 .stream = request.options.stream,
-                .include_usage = request.options.include_usage};
+                .include_usage = request.options.include_usage,
+                .kv_heads = context.engine.layout().heads()};
   for (const PromptInput& prompt : request.prompts) {
     SKVIS_TRY(std::vector<uint32_t> tokens, encode_prompt(context, prompt));
     SKVIS_TRY(GenerationRequest generation,

@@ -53,9 +53,9 @@ ApiResult<std::string> read_parts(const Json& parts, const std::string& name) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string part_name = fmt::format("{}[{}]", name, i);
     if (!parts[i].is_object()) {
-      return bad_request(fmt::format("request: '{}' must be an object, found {}", part_name,
-                                     json_type(parts[i])),
-                         name);
+      return bad_request(
+          fmt::format("request: '{}' must be an object, found {}", part_name, json_type(parts[i])),
+          name);
     }
     std::string type;
     std::string part;
@@ -131,11 +131,11 @@ ApiResult<Json> read_message(const Json& message, size_t index) {
 
 ApiResult<Json> read_messages(const Json* messages) {
   if (messages == nullptr || !messages->is_array()) {
-    return bad_request(messages == nullptr
-                           ? "request: 'messages' is missing, expected an array of messages"
-                           : fmt::format("request: 'messages' must be an array, found {}",
-                                         json_type(*messages)),
-                       "messages");
+    return bad_request(
+        messages == nullptr
+            ? "request: 'messages' is missing, expected an array of messages"
+            : fmt::format("request: 'messages' must be an array, found {}", json_type(*messages)),
+        "messages");
   }
   if (messages->empty()) {
     return bad_request("request: 'messages' is empty, expected at least one message", "messages");
@@ -176,9 +176,9 @@ ApiResult<std::vector<PromptInput>> read_prompts(const Json* prompt) {
     return prompts;
   }
   if (prompt->size() > kMaxPrompts) {
-    return bad_request(fmt::format("request: 'prompt' may hold {} prompts, found {}", kMaxPrompts,
-                                   prompt->size()),
-                       "prompt");
+    return bad_request(
+        fmt::format("request: 'prompt' may hold {} prompts, found {}", kMaxPrompts, prompt->size()),
+        "prompt");
   }
   for (size_t i = 0; i < prompt->size(); ++i) {
     SKVIS_TRY(PromptInput one, read_prompt((*prompt)[i], fmt::format("prompt[{}]", i)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bodies of requests, checked. Unknown fields are ignored. A known field of a wrong type, or one
-// whose wish cannot be fulfilled here, is refused by name: an answer that silently left it out would
-// be another answer than the one that was asked for.
+// The bodies of requests, checked. Unknown fields are ignored. A known field of a wrong type, or
+// one whose wish cannot be fulfilled here, is refused by name: an answer that silently left it out
+// would be another answer than the one that was asked for.
 #pragma once
 
 #include <cstdint>

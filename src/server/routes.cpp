@@ -62,10 +62,10 @@ std::optional<HttpResponse> Router::refuse_head(const HttpRequest& request) cons
   }
   const std::optional<Method> method = method_of(request.path);
   if (!method) {
-    return error_response({.status = 404,
-                           .message = fmt::format("there is nothing at {}; `/` lists what is",
-                                                  request.path),
-                           .code = "not_found"});
+    return error_response(
+        {.status = 404,
+         .message = fmt::format("there is nothing at {}; `/` lists what is", request.path),
+         .code = "not_found"});
   }
   const bool get = request.method == "GET" || request.method == "HEAD";
   if (*method == Method::get ? !get : request.method != "POST") {

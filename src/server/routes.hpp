@@ -33,7 +33,8 @@ class Router {
 
   // What can be refused before the body is read: a wrong key, path, method or content type.
   std::optional<HttpResponse> refuse_head(const HttpRequest& request) const;
-  // Answers a request whose head was accepted. Takes as long as tokenizing its prompt. Never throws.
+  // Answers a request whose head was accepted. Takes as long as tokenizing its prompt. Never
+  // throws.
   Reply answer(const HttpRequest& request) const;
 
  private:

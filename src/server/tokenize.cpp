@@ -24,8 +24,8 @@ ApiResult<Json> tokenize_json(const ServerContext& context, std::string_view bod
   if (!request.messages.is_null()) {
     SKVIS_TRY(ids, encode_messages(context, request.messages, nullptr));
   } else {
-    auto encoded = tokenizer.encode(request.text, {.add_special = request.add_special,
-                                                   .parse_special = request.parse_special});
+    auto encoded = tokenizer.encode(
+        request.text, {.add_special = request.add_special, .parse_special = request.parse_special});
     if (!encoded) return bad_request(encoded.error().message, "content");
     ids = std::move(*encoded);
   }

@@ -34,13 +34,20 @@ struct EmptyField {
   Kind kind;
 };
 constexpr EmptyField kEmptyFields[] = {
-    {"logit_bias", Kind::object},       {"tools", Kind::array},
-    {"functions", Kind::array},         {"stop_token_ids", Kind::array},
-    {"bad_words", Kind::array},         {"allowed_token_ids", Kind::array},
-    {"suffix", Kind::text},             {"grammar", Kind::text},
-    {"guided_regex", Kind::text},       {"guided_grammar", Kind::text},
-    {"guided_choice", Kind::array},     {"guided_json", Kind::text_or_object},
-    {"json_schema", Kind::text_or_object}, {"structured_outputs", Kind::object},
+    {"logit_bias", Kind::object},
+    {"tools", Kind::array},
+    {"functions", Kind::array},
+    {"stop_token_ids", Kind::array},
+    {"bad_words", Kind::array},
+    {"allowed_token_ids", Kind::array},
+    {"suffix", Kind::text},
+    {"grammar", Kind::text},
+    {"guided_regex", Kind::text},
+    {"guided_grammar", Kind::text},
+    {"guided_choice", Kind::array},
+    {"guided_json", Kind::text_or_object},
+    {"json_schema", Kind::text_or_object},
+    {"structured_outputs", Kind::object},
 };
 
 std::string_view kind_name(Kind kind) {
@@ -72,8 +79,7 @@ bool is_kind(const Json& value, Kind kind) {
 }
 
 void refuse_field(FieldReader& reader, std::string_view key, std::string_view only) {
-  reader.refuse(key,
-                fmt::format("request: '{}' is not supported by this server; {}", key, only),
+  reader.refuse(key, fmt::format("request: '{}' is not supported by this server; {}", key, only),
                 kUnsupported);
 }
 

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/answering.hpp"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "base/log.hpp"
+#include "http/connection.hpp"
+#include "http/mailbox.hpp"
+
+namespace skvis {
+namespace {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Cancels a generation unless it is known to have ended: also when the coroutine is unwound.
+class TicketGuard {
+ public:
+  TicketGuard(Service& service, Service::Ticket ticket) : service_(service), ticket_(ticket) {}
+  TicketGuard(const TicketGuard&) = delete;
+  ~TicketGuard() {
+    if (ticket_ != 0) service_.cancel(ticket_);
+  }
+  void ended() { ticket_ = 0; }
+
+ private:
+  Service& service_;
+  Service::Ticket ticket_;
+};
+
+class Answering {
+ public:
+  Answering(Connection& connection, AnswerJob job, Clock::time_point arrived)
+      : connection_(connection),
+        shared_(connection.shared()),
+        job_(std::move(job)),
+        mailbox_(std::make_shared<Mailbox>(shared_.io)),
+        arrived_(arrived) {}
+
+  asio::awaitable<bool> run();
+
+ private:
+  Service::Ticket submit(size_t index);
+  asio::awaitable<bool> generate(size_t index, Service::Ticket ticket);
+  asio::awaitable<bool> show(size_t index, const std::string& text);
+  asio::awaitable<bool> conclude(size_t index, GenerationResult result);
+  asio::awaitable<bool> finish();
+  asio::awaitable<void> refuse(const ApiError& error);
+  asio::awaitable<bool> write_piece(std::string_view text);
+  std::string first_chunk(size_t index);
+
+  Connection& connection_;
+  HttpShared& shared_;
+  AnswerJob job_;
+  std::shared_ptr<Mailbox> mailbox_;
+  Clock::time_point arrived_;
+  std::vector<GenerationResult> results_;
+  Usage usage_;
+  RequestTimes times_;
+  bool head_written_ = false;
+  bool choice_begun_ = false;  // the current choice has had its first chunk
+};
+
+// The next generation is submitted when the one before has ended, past the limit of the queue: an
+// accepted request is answered whole.
+asio::awaitable<bool> Answering::run() {
+  for (size_t i = 0; i < job_.generations.size(); ++i) {
+    const Service::Ticket ticket = submit(i);
+    if (ticket == 0) {
+      const ApiError error =
+          shared_.closing ? overloaded(503, "the server is stopping")
+                          : overloaded(429, fmt::format("{} requests wait already; try again later",
+                                                        shared_.options.queue));
+      co_await refuse(error);
+      co_return false;
+    }
+    const bool more = co_await generate(i, ticket);
+    if (!more) co_return false;
+  }
+  const bool written = co_await finish();
+  co_return written;
+}
+
+Service::Ticket Answering::submit(size_t index) {
+  times_ = {};
+  choice_begun_ = false;
+  ServiceRequest request{.generation = std::move(job_.generations[index]), .continues = index > 0};
+  request.on_text = [mailbox = mailbox_, stream = job_.stream,
+                     first = true](std::string_view text) mutable {
+    // The answer in one piece needs only the moment of the first text.
+    if (stream || first) mailbox->post(std::string(text));
+    first = false;
+  };
+  request.on_prompt = [mailbox = mailbox_, first = true](size_t, size_t) mutable {
+    if (first) mailbox->post(GenerationBegun{});
+    first = false;
+  };
+  request.on_done = [mailbox = mailbox_](const GenerationResult& result) { mailbox->post(result); };
+  request.on_error = [mailbox = mailbox_](const Error& error) { mailbox->post(error); };
+  return shared_.service.submit(std::move(request));
+}
+
+// False: nothing more can or shall be written.
+asio::awaitable<bool> Answering::generate(size_t index, Service::Ticket ticket) {
+  TicketGuard guard(shared_.service, ticket);
+  if (job_.stream && !head_written_) {
+    head_written_ = true;
+    const std::string head = stream_head("text/event-stream", connection_.framing());
+    const bool written = co_await connection_.write(head);
+    if (!written) co_return false;
+  }
+  for (;;) {
+    std::optional<GenerationEvent> event = co_await mailbox_->next(shared_.options.keep_alive);
+    bool written = true;
+    if (!event) {
+      if (job_.stream) written = co_await write_piece(kSseKeepAlive);
+    } else if (std::holds_alternative<GenerationBegun>(*event)) {
+      times_.queue = seconds_between(arrived_, Clock::now());
+    } else if (const auto* text = std::get_if<std::string>(&*event)) {
+      if (times_.first_token == 0) times_.first_token = seconds_between(arrived_, Clock::now());
+      if (job_.stream) written = co_await show(index, *text);
+    } else if (auto* result = std::get_if<GenerationResult>(&*event)) {
+      guard.ended();
+      const bool concluded = co_await conclude(index, std::move(*result));
+      co_return concluded;
+    } else {
+      guard.ended();
+      const std::string message = std::get<Error>(*event).message;
+      spdlog::error("generation failed: {}", message);
+      co_await refuse(server_error(message));
+      co_return false;
+    }
+    if (!written) co_return false;
+  }
+}
+
+std::string Answering::first_chunk(size_t index) {
+  if (std::exchange(choice_begun_, true)) return {};
+  const Json chunk = job_.format->first(index);
+  return chunk.is_null() ? std::string() : sse_event(chunk);
+}
+
+asio::awaitable<bool> Answering::show(size_t index, const std::string& text) {
+  const std::string events = first_chunk(index) + sse_event(job_.format->piece(index, text));
+  const bool written = co_await write_piece(events);
+  co_return written;
+}
+
+asio::awaitable<bool> Answering::conclude(size_t index, GenerationResult result) {
+  if (result.finish == FinishReason::cancelled) {
+    co_await refuse(overloaded(503, "the server is stopping"));
+    co_return false;
+  }
+  usage_.heads = job_.kv_heads;
+  usage_.add(result);
+  times_.prefill = result.prompt_seconds;
+  times_.decode = result.decode_seconds;
+  times_.whole = seconds_between(arrived_, Clock::now());
+  times_.prompt_tokens = result.prompt_tokens;
+  times_.generated_tokens = result.tokens.size();
+  shared_.metrics.record(times_);
+  spdlog::info("answered {} + {} tokens in {:.2f} s (queue {:.2f}, prompt {:.2f}, answer {:.2f})",
+               result.prompt_tokens, result.tokens.size(), times_.whole, times_.queue,
+               result.prompt_seconds, result.decode_seconds);
+  if (!job_.stream) {
+    results_.push_back(std::move(result));
+    co_return true;
+  }
+  const std::string events =
+      first_chunk(index) + sse_event(job_.format->last(index, result.finish));
+  const bool written = co_await write_piece(events);
+  co_return written;
+}
+
+asio::awaitable<bool> Answering::finish() {
+  std::string bytes;
+  if (job_.stream) {
+    std::string events;
+    if (job_.include_usage) events = sse_event(job_.format->usage(usage_));
+    events += kSseDone;
+    bytes = body_piece(events, connection_.framing());
+    bytes += last_piece(connection_.framing());
+  } else {
+    bytes =
+        response_bytes(json_response(job_.format->whole(results_, usage_)), connection_.framing());
+  }
+  const bool written = co_await connection_.write(bytes);
+  co_return written;
+}
+
+// Within a stream the status is written already: the error is an event, and the stream ends. The
+// connection ends too.
+asio::awaitable<void> Answering::refuse(const ApiError& error) {
+  std::string bytes;
+  if (head_written_) {
+    bytes = body_piece(sse_event(error_json(error)), connection_.framing());
+    bytes += last_piece(connection_.framing());
+  } else {
+    Framing framing = connection_.framing();
+    framing.keep_alive = false;
+    bytes = response_bytes(error_response(error), framing);
+  }
+  co_await connection_.write(bytes);
+}
+
+asio::awaitable<bool> Answering::write_piece(std::string_view text) {
+  const std::string bytes = body_piece(text, connection_.framing());
+  const bool written = co_await connection_.write(bytes);
+  co_return written;
+}
+
+}  // namespace
+
+asio::awaitable<bool> answer_job(Connection& connection, AnswerJob job, Clock::time_point arrived) {
+  using namespace asio::experimental::awaitable_operators;
+  Answering answering(connection, std::move(job), arrived);
+  const std::variant<bool, std::monostate> first = co_await (answering.run() || connection.watch());
+  if (first.index() == 0) co_return std::get<0>(first);
+  spdlog::info("a client went away; its generation is cancelled");
+  co_return false;
+}
+
+}  // namespace skvis

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the engine's thread to a connection's coroutine.
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "base/result.hpp"
+#include "engine/generation.hpp"
+
+namespace skvis {
+
+// The engine has taken the request up.
+struct GenerationBegun {};
+using GenerationEvent = std::variant<GenerationBegun, std::string, GenerationResult, Error>;
+
+// post() from any thread, next() from the thread of the io_context, one caller at a time.
+class Mailbox : public std::enable_shared_from_this<Mailbox> {
+ public:
+  explicit Mailbox(boost::asio::io_context& io) : io_(io), arrival_(io) {}
+
+  void post(GenerationEvent event) {
+    boost::asio::post(io_, [self = shared_from_this(), event = std::move(event)]() mutable {
+      self->events_.push_back(std::move(event));
+      self->arrival_.cancel();
+    });
+  }
+
+  // The next event, texts that follow each other joined; nothing when none comes within `patience`.
+  boost::asio::awaitable<std::optional<GenerationEvent>> next(std::chrono::milliseconds patience) {
+    if (events_.empty()) {
+      arrival_.expires_after(patience);
+      co_await arrival_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+    }
+    if (events_.empty()) co_return std::nullopt;
+    GenerationEvent event = std::move(events_.front());
+    events_.pop_front();
+    if (auto* text = std::get_if<std::string>(&event)) {
+      while (!events_.empty() && std::holds_alternative<std::string>(events_.front())) {
+        *text += std::get<std::string>(events_.front());
+        events_.pop_front();
+      }
+    }
+    co_return event;
+  }
+
+ private:
+  boost::asio::io_context& io_;
+  boost::asio::steady_timer arrival_;
+  std::deque<GenerationEvent> events_;
+};
+
+}  // namespace skvis

@@ -7,12 +7,12 @@
 namespace skvis {
 namespace {
 
-// Members that one object may have: looking a key up is linear in our ordered objects, and building an
-// object looks up every key.
+// Members that one object may have: looking a key up is linear in our ordered objects, and building
+// one looks up every key.
 constexpr size_t kMaxMembers = 20000;
 
-// Counts nesting and members before nlohmann builds anything, so that they cost no memory, no stack and
-// no time.
+// Counts nesting and members before nlohmann builds anything, so that they cost no memory, no stack
+// and no time.
 Result<void> check_extent(std::string_view text, std::string_view origin, size_t max_depth) {
   std::vector<size_t> members;  // by level
   bool in_string = false;

@@ -111,6 +111,14 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
   }
   if (plan.drops()) {
     const SelectorNeeds needs = plan.keep.selector->needs(plan.keep.settings);
+    const bool gathered = needs.columns == QueryRows::none || needs.columns == QueryRows::last;
+    if (!gathered || needs.queries || needs.queries_before_rope || needs.hidden ||
+        plan.keep.selector->state_per_row > 0) {
+      return fail(
+          "plan {}: selector {} needs what is not gathered yet: only column sums over the "
+          "last queries, keys and values are",
+          plan.name, plan.keep.selector->name);
+    }
     if (needs.columns == QueryRows::last) layout.observe_ = needs.observe;
   }
   if (layout.observe_ > 0) {

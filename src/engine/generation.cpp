@@ -10,6 +10,60 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// The growing answer: what was sampled, what may be shown of it, and why it ended.
+class Answer {
+ public:
+  Answer(const LoadedModel& model, const GenerationRequest& request,
+         const GenerationCallbacks& callbacks)
+      : model_(model),
+        request_(request),
+        callbacks_(callbacks),
+        sampler_(request.sampling),
+        detokenizer_(*model.tokenizer, {.skip_special = true, .continues = true}),
+        stops_(request.stop) {}
+
+  // Samples the next token; nothing when the answer ends with it.
+  std::optional<uint32_t> next(std::span<const float> logits) {
+    const uint32_t token = sampler_.sample(logits);
+    const auto& ends = model_.end_ids;
+    if (!request_.ignore_end && std::find(ends.begin(), ends.end(), token) != ends.end()) {
+      finish_ = FinishReason::stop;
+      return std::nullopt;
+    }
+    tokens_.push_back(token);
+    show(stops_.push(detokenizer_.push(token)));
+    if (!stops_.stopped()) return token;
+    finish_ = FinishReason::stop;
+    return std::nullopt;
+  }
+
+  size_t tokens() const { return tokens_.size(); }
+
+  void write_to(GenerationResult& result) {
+    show(stops_.push(detokenizer_.flush()));
+    show(stops_.flush());
+    result.finish = finish_;
+    result.text = std::move(text_);
+    result.tokens = std::move(tokens_);
+  }
+
+ private:
+  void show(const std::string& text) {
+    text_ += text;
+    if (!text.empty() && callbacks_.on_text) callbacks_.on_text(text);
+  }
+
+  const LoadedModel& model_;
+  const GenerationRequest& request_;
+  const GenerationCallbacks& callbacks_;
+  Sampler sampler_;
+  Detokenizer detokenizer_;
+  StopMatcher stops_;
+  std::string text_;
+  std::vector<uint32_t> tokens_;
+  FinishReason finish_ = FinishReason::length;
+};
+
 }  // namespace
 
 std::string StopMatcher::push(std::string_view text) {
@@ -68,29 +122,45 @@ Result<uint32_t> Session::prepare(const GenerationRequest& request, uint32_t lim
   return 0u;
 }
 
-Result<GenerationResult> Session::generate(const GenerationRequest& request,
-                                           const GenerationCallbacks& callbacks) {
+Result<void> Session::check(const GenerationRequest& request) const {
   const LoadedModel& model = engine_->model();
   if (!model.tokenizer) return fail("{}: {}", model.name, model.tokenizer_problem);
   if (request.prompt.empty()) return fail("the prompt is empty: it needs at least one token");
-  const auto prompt = static_cast<uint32_t>(request.prompt.size());
-  if (prompt >= engine_->context()) {
+  if (request.prompt.size() >= engine_->context()) {
     return fail("the prompt has {} tokens, and the context of {} leaves no room for an answer",
-                prompt, engine_->context());
+                request.prompt.size(), engine_->context());
   }
   for (const uint32_t token : request.prompt) {
     if (token >= engine_->vocabulary()) {
       return fail("token {} is outside the vocabulary of {}", token, engine_->vocabulary());
     }
   }
-  GenerationResult result;
-  const uint32_t limit =
-      prompt + std::min<uint32_t>(request.max_tokens, engine_->context() - prompt);
-  SKVIS_TRY(result.reused_tokens, prepare(request, limit));
-  result.prompt_tokens = prompt;
+  return {};
+}
 
-  auto start = std::chrono::steady_clock::now();
-  std::vector<float> logits(engine_->vocabulary());
+Result<GenerationResult> Session::generate(const GenerationRequest& request,
+                                           const GenerationCallbacks& callbacks) {
+  SKVIS_CHECK(check(request));
+  const auto prompt = static_cast<uint32_t>(request.prompt.size());
+  const uint32_t limit = prompt + std::min(request.max_tokens, engine_->context() - prompt);
+  GenerationResult result;
+  result.prompt_tokens = prompt;
+  SKVIS_TRY(result.reused_tokens, prepare(request, limit));
+  auto run = run_turn(request, callbacks, limit, result);
+  if (!run) {
+    clear();
+    return run.error();
+  }
+  result.kv_bytes = sequence_->bytes();
+  result.kv_bytes_full = engine_->layout().full_cache_bytes(sequence_->committed());
+  result.rows_held = sequence_->rows_held();
+  result.rows_seen = size_t{sequence_->committed()} * engine_->layout().heads();
+  return result;
+}
+
+Result<void> Session::run_turn(const GenerationRequest& request,
+                               const GenerationCallbacks& callbacks, uint32_t limit,
+                               GenerationResult& result) {
   bool cancelled = false;
   const auto go_on = [&] {
     cancelled = cancelled || (callbacks.go_on && !callbacks.go_on());
@@ -100,59 +170,29 @@ Result<GenerationResult> Session::generate(const GenerationRequest& request,
     if (callbacks.on_prompt) callbacks.on_prompt(done, total);
     return go_on();
   };
-  const auto read =
-      engine_->read(*sequence_, std::span(request.prompt).subspan(result.reused_tokens),
-                    kPromptChunk, 1, logits, on_prompt);
-  if (!read) {
-    clear();
-    return read.error();
-  }
+  auto start = std::chrono::steady_clock::now();
+  std::vector<float> logits(engine_->vocabulary());
+  SKVIS_CHECK(engine_->read(*sequence_, std::span(request.prompt).subspan(result.reused_tokens),
+                            kPromptChunk, 1, logits, on_prompt));
   result.prompt_seconds = seconds_since(start);
-  start = std::chrono::steady_clock::now();
   tokens_.assign(request.prompt.begin(), request.prompt.begin() + sequence_->committed());
 
-  Sampler sampler(request.sampling);
-  Detokenizer detokenizer(*model.tokenizer, {.skip_special = true, .continues = true});
-  StopMatcher stops(request.stop);
-  const auto show = [&](const std::string& text) {
-    result.text += text;
-    if (!text.empty() && callbacks.on_text) callbacks.on_text(text);
-  };
-  result.finish = FinishReason::length;
-  while (go_on() && prompt + result.tokens.size() < limit) {
-    const uint32_t token = sampler.sample(logits);
-    const bool ends =
-        std::find(model.end_ids.begin(), model.end_ids.end(), token) != model.end_ids.end();
-    if (ends && !request.ignore_end) {
-      result.finish = FinishReason::stop;
-      break;
-    }
-    result.tokens.push_back(token);
-    show(stops.push(detokenizer.push(token)));
-    if (stops.stopped()) {
-      result.finish = FinishReason::stop;
-      break;
-    }
-    if (prompt + result.tokens.size() >= limit) break;
+  start = std::chrono::steady_clock::now();
+  Answer answer(engine_->model(), request, callbacks);
+  while (go_on() && request.prompt.size() + answer.tokens() < limit) {
+    const std::optional<uint32_t> token = answer.next(logits);
+    if (!token || request.prompt.size() + answer.tokens() >= limit) break;
     const StepWork work{.sequence = &*sequence_,
-                        .tokens = {&token, 1},
+                        .tokens = {&*token, 1},
                         .kind = RowKind::generated,
                         .logits_rows = 1};
-    if (auto stepped = engine_->step({&work, 1}, logits); !stepped) {
-      clear();
-      return stepped.error();
-    }
-    tokens_.push_back(token);
+    SKVIS_CHECK(engine_->step({&work, 1}, logits));
+    tokens_.push_back(*token);
   }
-  if (!stops.stopped()) show(stops.push(detokenizer.flush()));
-  show(stops.flush());
+  answer.write_to(result);
   if (cancelled) result.finish = FinishReason::cancelled;
   result.decode_seconds = seconds_since(start);
-  result.kv_bytes = sequence_->bytes();
-  result.kv_bytes_full = engine_->layout().full_cache_bytes(sequence_->committed());
-  result.rows_held = sequence_->rows_held();
-  result.rows_seen = size_t{sequence_->committed()} * engine_->layout().heads();
-  return result;
+  return {};
 }
 
 }  // namespace skvis

@@ -66,7 +66,10 @@ class Session {
   void clear();
 
  private:
+  Result<void> check(const GenerationRequest& request) const;
   Result<uint32_t> prepare(const GenerationRequest& request, uint32_t limit);
+  Result<void> run_turn(const GenerationRequest& request, const GenerationCallbacks& callbacks,
+                        uint32_t limit, GenerationResult& result);
 
   Engine* engine_;
   std::optional<SequenceCache> sequence_;

@@ -6,7 +6,6 @@
 #include <cstdlib>
 
 #include "engine/engine.hpp"
-#include "kernels/table.hpp"
 #include "text/load_tokenizer.hpp"
 
 namespace skvis {
@@ -124,8 +123,7 @@ Result<LoadedModel> load_model(std::string_view name, const LoadOptions& options
   SKVIS_TRY(const std::filesystem::path path, find_model(name));
   SKVIS_TRY(ModelFiles opened, ModelFiles::open(path));
   auto files = std::make_shared<const ModelFiles>(std::move(opened));
-  SKVIS_TRY(const DensePath dense,
-            choose_dense_path(options.mode, kernels::level_name(kernels::active_kernels().level)));
+  SKVIS_TRY(const DensePath dense, choose_dense_path(options.mode));
   SKVIS_CHECK(check_memory(*files, dense, threads.threads()));
   SKVIS_TRY(Model model, Model::load(files, dense, threads, options.progress));
   ModelText text = load_text(*files);

@@ -47,13 +47,14 @@ void set_pre_tokenizer(Kind kind, TokenizerSpec& spec) {
       use_gpt2_regex = true;
       break;
     case Kind::kLlama3:
-      steps.emplace_back(isolate(
-          R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"));
+      steps.emplace_back(
+          isolate(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
+                  R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"));
       spec.ignore_merges = true;
       break;
     case Kind::kQwen2:
-      steps.emplace_back(isolate(
-          R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"));
+      steps.emplace_back(isolate(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
+                                 R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"));
       // The models of this family are trained on NFC text; their tokenizer.json says so.
       spec.normalizer.emplace_back(UnicodeForm::kNfc);
       break;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/dense_path.hpp"
 
+#include "kernels/table.hpp"
+
 namespace skvis {
 
 WeightFormat DensePath::format_for(DType source) const {
@@ -17,7 +19,7 @@ std::string DensePath::description(WeightFormat weights) const {
 }
 
 Result<DensePath> choose_dense_path(DenseMode mode, std::string_view level) {
-  if (level.empty()) return DensePath{.kernels = dense_levels().front(), .mode = mode};
+  if (level.empty()) level = kernels::level_name(kernels::active_kernels().level);
   const DenseKernels* kernels = find_dense_level(level);
   // Machines with byte dot products differ in BF16: the level means "all this machine has".
   if (kernels == nullptr && level == "avx512_vnni") kernels = dense_levels().front();

@@ -33,7 +33,8 @@ struct DensePath {
 };
 
 // `level` is the name of a kernel level, of the dense kernels or of the attention kernels; empty:
-// the best of this machine. Levels without own dense kernels use the next lower one that has some.
+// the active one, which is the best of this machine unless another was forced. Levels without own
+// dense kernels use the next lower one that has some.
 Result<DensePath> choose_dense_path(DenseMode mode, std::string_view level = {});
 
 }  // namespace skvis

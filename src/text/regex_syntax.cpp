@@ -10,8 +10,8 @@ namespace skvis {
 namespace {
 
 // Unicode's White_Space. PCRE2's own \s also takes U+180E, which Unicode took out in 6.3.
-constexpr std::string_view kSpaces =
-    R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kSpaces = R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680})"
+                                     R"(\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 // PCRE2 10.42's own \w lacks marks and connectors.
 constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
 constexpr std::string_view kHexDigits = "0-9a-fA-F";

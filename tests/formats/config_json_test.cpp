@@ -147,8 +147,8 @@ TEST(ConfigJson, windows_follow_the_architecture) {
 }
 
 TEST(ConfigJson, rope_scaling_is_read_in_its_old_and_new_form) {
-  const std::string llama3 =
-      R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64)";
+  const std::string llama3 = R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,)"
+                             R"("original_max_position_embeddings":64)";
   for (const std::string& form :
        {R"({"rope_theta":5e5,"rope_scaling":{"type":"llama3",)" + llama3 + "}}",
         R"({"rope_theta":5e5,"rope_scaling":{"rope_type":"llama3",)" + llama3 + "}}",

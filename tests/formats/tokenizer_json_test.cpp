@@ -81,8 +81,8 @@ TEST(TokenizerJson, merges_as_pairs_equal_merges_as_strings) {
 
 TEST(TokenizerJson, templates_give_prefix_and_suffix_also_inside_a_sequence) {
   Json document = small();
-  const Json single = Json::parse(
-      R"([{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}])");
+  const Json single = Json::parse(R"([{"SpecialToken": {"id": "<s>", "type_id": 0}}, )"
+                                  R"({"Sequence": {"id": "A", "type_id": 0}}])");
   const Json ids = Json::parse(R"({"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}})");
   const Json step = {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", ids}};
   document["post_processor"] = {{"type", "Sequence"},

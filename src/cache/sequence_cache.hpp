@@ -80,7 +80,8 @@ class SequenceCache {
   // Drops all rows from `length` on; length >= committed().
   void rollback(uint32_t length);
   // A second sequence with the same rows. Sealed pages are shared, exact rows copied. Only between
-  // steps. Fails when the pool is full.
+  // steps. Fails when the pool is full, which never happens within a reservation of the same size;
+  // the reservation is then released.
   Result<SequenceCache> fork(ReservationId reservation) const;
 
   const HeadCache& head(uint32_t index) const { return heads_[index]; }

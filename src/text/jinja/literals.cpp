@@ -187,7 +187,7 @@ bool parse_float(std::string_view text, double& number) {
   } else {
     std::string digits = without_groups(body);
     if (!digits.empty() && digits.back() == '.') digits.pop_back();
-    if (!digits.empty() && digits.front() == '.') digits.insert(0, "0");
+    if (!digits.empty() && digits.front() == '.') digits.insert(digits.begin(), '0');
     if (digits.empty() || !is_ascii_digit(digits.front())) return false;
     if (float_end(digits, digits_end(digits, 0, 10)) != digits.size()) return false;
     number = to_double(digits);

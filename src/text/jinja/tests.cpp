@@ -86,6 +86,7 @@ bool is_callable(const Value& v) {
   return v.callable() != nullptr || v.is_undefined();
 }
 
+// Long because it is the table of all tests.
 std::span<const Builtin> tests() {
   static const auto eq = [](const Call& call) { return equals(call, true); };
   static const auto ne = [](const Call& call) { return equals(call, false); };

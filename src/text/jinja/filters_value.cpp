@@ -118,7 +118,7 @@ Result<Value> filter_tojson(const Call& call) {
   const Value* given = call.bound.get(1);
   if (given != nullptr && !given->is_none()) {
     style.indent = static_cast<int>(std::max<int64_t>(indent, 0));
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
   }
   if (const Value* separators = call.bound.get(2);
       separators != nullptr && !separators->is_none()) {

@@ -5,8 +5,7 @@
 
 namespace skvis {
 
-Service::Service(Engine& engine, size_t queue_limit)
-    : engine_(engine), queue_limit_(queue_limit) {
+Service::Service(Engine& engine, size_t queue_limit) : engine_(engine), queue_limit_(queue_limit) {
   totals_.kv = engine_.pool().figures();
   totals_.kv_budget = engine_.pool().budget();
   thread_ = std::thread([this] { work(); });

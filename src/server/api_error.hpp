@@ -39,6 +39,7 @@ class [[nodiscard]] ApiResult {
   T& operator*() & { return std::get<0>(state_); }
   const T& operator*() const& { return std::get<0>(state_); }
   T* operator->() { return &std::get<0>(state_); }
+  const T* operator->() const { return &std::get<0>(state_); }
   const ApiError& error() const { return std::get<1>(state_); }
 
  private:

@@ -77,6 +77,7 @@ function(skvis_script_tests)
   foreach(test ${tests})
     cmake_path(GET test STEM name)
     add_test(NAME scripts.${name} COMMAND Python3::Interpreter ${test})
-    set_tests_properties(scripts.${name} PROPERTIES LABELS scripts)
+    set_tests_properties(scripts.${name} PROPERTIES LABELS scripts
+                         ENVIRONMENT SKVIS_BINARY=$<TARGET_FILE:skvis>)
   endforeach()
 endfunction()

@@ -105,7 +105,8 @@ class Exactness : public ::testing::TestWithParam<std::string> {
       EXPECT_LE(error, 1e-3) << where;
     } else {
       worst_.coded = std::max(worst_.coded, error / std::max(own_error, 1e-4));
-      EXPECT_LE(error, std::max(own_error / 10, 1e-5)) << where << ", own error " << own_error;
+      // Where the code itself costs nothing, operands of 16 bits still cost something.
+      EXPECT_LE(error, std::max(own_error / 10, 1e-4)) << where << ", own error " << own_error;
     }
   }
 

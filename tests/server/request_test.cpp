@@ -131,7 +131,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(request, wishes_for_nothing_are_accepted) {
   const std::string nothing =
       R"("n":1,"presence_penalty":0,"frequency_penalty":0.0,"logit_bias":{},"tools":[],
-         "tool_choice":"none","response_format":{"type":"text"},"suffix":"","repetition_penalty":1.0)";
+         "tool_choice":"none","response_format":{"type":"text"},"suffix":"",
+         "repetition_penalty":1.0)";
   EXPECT_TRUE(parse_chat_request(chat(nothing + R"(,"logprobs":false)")).ok());
   EXPECT_TRUE(parse_completion_request(completion(nothing + R"(,"logprobs":0,"echo":false)")).ok());
 }

@@ -34,11 +34,13 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> rounded_bits(D d, const float* x, hn
   return hn::BitCast(d32, hn::MulAdd(hn::LoadU(d, x), factor, hn::Set(d, kRoundingShift)));
 }
 
-// The sum of `depth` integers from the sum of their rounded_bits, which may have wrapped around.
+// The sum of `depth` integers, a multiple of the lanes, from the sums of their rounded_bits, which
+// may have wrapped around. Each lane is set right first: GCC adds up lanes as signed numbers.
 template <class D32>
 HWY_INLINE int32_t sum_of_bits(D32 d32, hn::Vec<D32> sum, size_t depth) {
-  const uint32_t total = hn::GetLane(hn::SumOfLanes(d32, sum));
-  return static_cast<int32_t>(total - static_cast<uint32_t>(depth) * uint32_t{kRoundingShiftBits});
+  const auto terms = static_cast<uint32_t>(depth / hn::MaxLanes(d32));
+  const auto right = hn::Sub(sum, hn::Set(d32, terms * uint32_t{kRoundingShiftBits}));
+  return static_cast<int32_t>(hn::GetLane(hn::SumOfLanes(d32, right)));
 }
 
 // Writes values of magnitude at most `largest` as a wide row and returns the sum of its integers. A

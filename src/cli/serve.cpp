@@ -21,7 +21,7 @@ std::string bytes(size_t count) {
   return format_bytes(static_cast<double>(count));
 }
 
-// Bytes per token of the sequence that `tokens` make, at its worst moment and as the full cache.
+// What a user wants to know before the first request: where the memory goes and what fits.
 void print_start(const Engine& engine) {
   const LoadedModel& model = engine.model();
   const CacheLayout& layout = engine.layout();
@@ -45,9 +45,10 @@ void print_start(const Engine& engine) {
   }
   const size_t worst = layout.worst_case_bytes(most, most);
   spdlog::info(
-      "one conversation may have {} tokens (at worst {}); the full cache would hold {} "
-      "tokens in this memory",
-      most, bytes(worst), budget / full_bytes);
+      "about {} tokens fit, {} in the full cache; one conversation may have {} and takes {} at "
+      "worst",
+      static_cast<size_t>(static_cast<double>(budget) / static_cast<double>(worst) * most),
+      budget / full_bytes, most, bytes(worst));
   if (model.chat_template && model.chat_template->is_default()) {
     spdlog::warn("{} has no chat template: ChatML is used", model.name);
   }
@@ -78,7 +79,7 @@ void add_serve(CLI::App& app, Action& action) {
   ServerOptions& server = options->server;
   command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 or :: for all")
       ->capture_default_str();
-  command->add_option("-p,--port", server.port, "Port; 0: a free one")->capture_default_str();
+  command->add_option("--port", server.port, "Port; 0: a free one")->capture_default_str();
   command->add_option("--alias", server.model_id, "The model's id (default: its name)");
   command
       ->add_option("--api-key", server.api_keys,

@@ -11,6 +11,7 @@ void Usage::add(const GenerationResult& result) {
   completion_tokens += result.tokens.size();
   cached_tokens += result.reused_tokens;
   kv_bytes += result.kv_bytes.pages;
+  kv_bytes_rows += result.kv_bytes.rows;
   kv_bytes_full += result.kv_bytes_full;
   rows_held += result.rows_held;
   rows_seen += result.rows_seen;
@@ -27,6 +28,7 @@ Json usage_json(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
           {"kv",
            {{"bytes", usage.kv_bytes},
+            {"bytes_rows", usage.kv_bytes_rows},
             {"bytes_full", usage.kv_bytes_full},
             {"tokens_kept", per_head(usage.rows_held)},
             {"tokens_seen", per_head(usage.rows_seen)}}}};

@@ -33,6 +33,7 @@ struct Usage {
   uint64_t completion_tokens = 0;
   uint64_t cached_tokens = 0;
   size_t kv_bytes = 0;       // pages at the end
+  size_t kv_bytes_rows = 0;  // what lies in them
   size_t kv_bytes_full = 0;  // what the full cache would hold
   size_t rows_held = 0;
   size_t rows_seen = 0;
@@ -40,8 +41,9 @@ struct Usage {
 
   void add(const GenerationResult& result);
 };
-// The `usage` object. Its extension `kv`: bytes of pages, bytes of the full cache, and tokens kept
-// (the mean over heads, which keep different numbers) of those seen.
+// The `usage` object. Its extension `kv`: bytes of pages and of the rows in them, bytes of rows of
+// the full cache, and tokens kept (the mean over heads, which keep different numbers) of those
+// seen.
 Json usage_json(const Usage& usage);
 
 std::string_view finish_name(FinishReason reason);

@@ -68,6 +68,18 @@ inline std::unique_ptr<Engine> tiny_engine(const EngineSetup& setup = {}) {
     }                                                                                          \
   } while (0)
 
+// Forces a kernel level for as long as it lives.
+class ForcedLevel {
+ public:
+  explicit ForcedLevel(kernels::Level level) : before_(kernels::active_kernels().level) {
+    EXPECT_TRUE(kernels::force_level(kernels::level_name(level)).ok());
+  }
+  ~ForcedLevel() { EXPECT_TRUE(kernels::force_level(kernels::level_name(before_)).ok()); }
+
+ private:
+  kernels::Level before_;
+};
+
 // Logits [last, vocabulary] of the last positions of a text, read as prompt rows.
 inline std::vector<float> read_logits(Engine& engine, std::span<const uint32_t> ids, uint32_t last,
                                       uint32_t chunk = kPromptChunk) {

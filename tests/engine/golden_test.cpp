@@ -106,15 +106,30 @@ TEST(SmolLM2, precise_logits_equal_float64_to_2e_5) {
             2e-5);
 }
 
-TEST(SmolLM2, fast_logits_stay_within_what_their_arithmetic_costs) {
+TEST(SmolLM2, fast_logits_stay_within_what_their_arithmetic_costs_at_every_level) {
   SKVIS_NEED_SMOLLM2();
-  const auto engine = make_engine("smollm2");
   const auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
-  const auto logits = read_logits(*engine, ids, 16);
-  const bool bf16 = engine->model().model.dense_path().bf16_activations(RowKind::prompt);
-  EXPECT_LE(relative_norm(logits,
-                          golden_logits(source_path("tests/data/smollm2/prose_logits_last16.npy"))),
-            bf16 ? 5e-2 : 1e-2);
+  const auto golden = golden_logits(source_path("tests/data/smollm2/prose_logits_last16.npy"));
+  for (const kernels::Level level : kernels::available_levels()) {
+    // Minutes each, and their loops are proven on small models.
+    if (level == kernels::Level::scalar || level == kernels::Level::sse4) continue;
+    const ForcedLevel forced(level);
+    const auto engine = make_engine("smollm2");
+    const bool bf16 = engine->model().model.dense_path().bf16_activations(RowKind::prompt);
+    EXPECT_LE(relative_norm(read_logits(*engine, ids, 16), golden), bf16 ? 5e-2 : 1e-2)
+        << kernels::level_name(level);
+  }
+}
+
+TEST(SmolLM2, slices_of_any_size_give_the_same_bits) {
+  SKVIS_NEED_SMOLLM2();
+  auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
+  ids.resize(200);
+  const auto engine = make_engine("smollm2");
+  const auto whole = read_logits(*engine, ids, 16, 160);
+  for (const uint32_t chunk : {1u, 7u, 64u}) {
+    EXPECT_EQ(read_logits(*engine, ids, 16, chunk), whole) << "slices of " << chunk;
+  }
 }
 
 TEST(SmolLM2, mean_negative_log_likelihood_equals_the_golden_one) {

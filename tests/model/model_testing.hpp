@@ -91,29 +91,4 @@ double relative_norm(const A& a, const B& reference) {
   return std::sqrt(difference / norm);
 }
 
-// The default model's file, in the user's cache folder where `make model` puts it.
-inline std::filesystem::path smollm2_path() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder = cache != nullptr && *cache != '\0'
-                                           ? std::filesystem::path(cache)
-                                           : std::filesystem::path(home ? home : "") / ".cache";
-  return folder / "skvis" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
-inline bool running_in_ci() {
-  const char* ci = std::getenv("CI");
-  return ci != nullptr && std::string_view(ci) == "true";
-}
-
 }  // namespace skvis::testing
-
-// Skips the test loudly where the default model has not been fetched; fails it in CI.
-#define SKVIS_NEEDS_SMOLLM2()                                                                     \
-  if (!std::filesystem::exists(::skvis::testing::smollm2_path())) {                               \
-    if (::skvis::testing::running_in_ci()) {                                                      \
-      FAIL() << ::skvis::testing::smollm2_path() << " is missing: run `make model`";              \
-    }                                                                                             \
-    GTEST_SKIP() << "SKIPPED, the real model is not tested: " << ::skvis::testing::smollm2_path() \
-                 << " is missing; run `make model`";                                              \
-  }

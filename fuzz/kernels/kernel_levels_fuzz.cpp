@@ -63,20 +63,15 @@ struct Shape {
 };
 
 void compare_prepared(const Shape& shape, const Prepared& a, const Prepared& b) {
-  const bool bytes = !shape.keys && shape.bits == CodeBits::four;
   for (size_t row = 0; row < shape.rows; ++row) {
     require(a.scale[row] == b.scale[row] || std::isnan(a.constant[row]));
     if (std::isnan(a.constant[row]) || !std::isfinite(a.scale[row])) continue;
     const size_t at = row * prepared_row_bytes(shape.depth());
     for (size_t k = 0; k < shape.depth(); ++k) {
-      if (bytes) {
-        require(std::abs(int{a.data[at + k]} - int{b.data[at + k]}) <= 1);
-      } else {
-        int16_t n, m;
-        std::memcpy(&n, &a.data[at + 2 * integer_position(k)], sizeof n);
-        std::memcpy(&m, &b.data[at + 2 * integer_position(k)], sizeof m);
-        require(std::abs(n - m) <= 1);
-      }
+      int16_t n, m;
+      std::memcpy(&n, &a.data[at + 2 * integer_position(k)], sizeof n);
+      std::memcpy(&m, &b.data[at + 2 * integer_position(k)], sizeof m);
+      require(std::abs(n - m) <= 1);
     }
   }
 }

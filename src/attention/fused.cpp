@@ -2,6 +2,9 @@
 #include "attention/fused.hpp"
 
 #include <algorithm>
+#include <span>
+
+#include "base/prefetch.hpp"
 
 namespace skvis {
 namespace {
@@ -9,6 +12,40 @@ namespace {
 uint32_t runs(size_t pages, uint32_t per_run) {
   return static_cast<uint32_t>((pages + per_run - 1) / per_run);
 }
+
+// Few pages per partial where there are few, so that threads share them evenly; more where there
+// are many, since every partial begins with pages that nothing fetched ahead, and is merged.
+uint32_t sealed_pages_per_partial(size_t pages) {
+  constexpr size_t kPartials = 32;
+  return static_cast<uint32_t>(
+      std::clamp<size_t>(pages / kPartials, kSealedPagesPerPartial, 4 * kSealedPagesPerPartial));
+}
+
+// The pages of a partial on their way into the cache. Page tables defeat the hardware's
+// prefetcher, and a page's arithmetic is about as long as a fetch takes: pages are asked for two
+// ahead, in quarters, since requests in one burst find no room.
+class PageFetch {
+ public:
+  PageFetch(const Pool& pool, std::span<const PageEntry> pages, size_t bytes)
+      : pool_(pool), pages_(pages), bytes_(bytes) {
+    for (size_t i = 0; i < std::min(kAhead, pages.size()); ++i) {
+      prefetch_range(pool.data(pages[i].page), 0, bytes);
+    }
+  }
+  // Before quarter 0 to 3 of the work on page i.
+  [[gnu::always_inline]] void quarter(size_t i, size_t number) const {
+    if (i + kAhead >= pages_.size()) return;
+    const size_t step = round_up(bytes_ / 4, kCacheLine);
+    prefetch_range(pool_.data(pages_[i + kAhead].page), number * step,
+                   std::min((number + 1) * step, bytes_));
+  }
+
+ private:
+  static constexpr size_t kAhead = 2;
+  const Pool& pool_;
+  std::span<const PageEntry> pages_;
+  size_t bytes_;
+};
 
 kernels::ElementType element_type(ExactType type) {
   switch (type) {
@@ -71,7 +108,8 @@ size_t sealed_width(const HeadLayout& head) {
 }
 
 uint32_t sealed_partials(const FusedQuery& query) {
-  return runs(query.sequence->head(query.head).sealed.pages.size(), kSealedPagesPerPartial);
+  const size_t pages = query.sequence->head(query.head).sealed.pages.size();
+  return runs(pages, sealed_pages_per_partial(pages));
 }
 
 uint32_t open_partials(const FusedQuery& query) {
@@ -82,16 +120,18 @@ void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uin
                    FusedScratch& scratch, const Partial& out) {
   const HeadLayout& head = query.sequence->layout().head(query.head);
   const Pool& pool = query.sequence->pool();
-  const auto& pages = query.sequence->head(query.head).sealed.pages;
-  const size_t first = size_t{index} * kSealedPagesPerPartial;
-  const size_t last = std::min(pages.size(), first + kSealedPagesPerPartial);
+  const std::span<const PageEntry> table = query.sequence->head(query.head).sealed.pages;
+  const size_t per_partial = sealed_pages_per_partial(table.size());
+  const auto pages =
+      table.subspan(index * per_partial, std::min(per_partial, table.size() - index * per_partial));
+  const PageFetch fetch(pool, pages, pool.page_bytes(head.sealed));
   out.clear();
-  for (size_t i = first; i < last; ++i) {
+  for (size_t i = 0; i < pages.size(); ++i) {
+    fetch.quarter(i, 0);
     const uint64_t live = query.begin > 0 ? pages[i].live_from(query.begin) : pages[i].live;
     if (live == 0) continue;
     const std::byte* keys = pool.data(pages[i].page);
     const std::byte* values = keys + head.key_bytes;
-    // Page tables defeat the hardware's prefetcher at the borders of pages.
     const std::byte* next = i + 1 < pages.size() ? pool.data(pages[i + 1].page) : nullptr;
     for (size_t row = 0; row < out.rows; row += kFusedRows) {
       const auto rows = static_cast<uint32_t>(std::min<size_t>(kFusedRows, out.rows - row));
@@ -99,14 +139,17 @@ void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uin
       head.key.codec->score(head.key_context, keys,
                             query.prepared + row / kFusedRows * query.prepared_stride, rows, logits,
                             next);
+      if (row == 0) fetch.quarter(i, 1);
       for (size_t r = 0; r < rows; ++r) {
         if (live != ~uint64_t{0}) mask_logits(logits + r * kPageSlots, live);
         out.add_logits(kernels, row + r, logits + r * kPageSlots, kPageSlots);
       }
+      if (row == 0) fetch.quarter(i, 2);
       head.value.codec->accumulate(head.value_context, values, logits, rows,
                                    out.accumulator + row * out.width,
                                    next == nullptr ? nullptr : next + head.key_bytes);
     }
+    fetch.quarter(i, 3);
   }
 }
 

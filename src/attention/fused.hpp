@@ -15,7 +15,7 @@
 
 namespace skvis {
 
-inline constexpr uint32_t kSealedPagesPerPartial = 8;
+inline constexpr uint32_t kSealedPagesPerPartial = 8;  // at least; up to four times in long tables
 inline constexpr uint32_t kOpenPagesPerPartial = 8;
 inline constexpr uint32_t kFusedRows = 8;  // query heads per call of a kernel
 

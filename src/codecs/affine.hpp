@@ -205,7 +205,10 @@ struct AffinePhases {
                                               .out = prepared(query, rows, context.head_dim)});
   }
   // The kernels fetch the codes of the next block ahead; its parameters lie behind them.
-  static void prefetch_parameters(const BlockContext& context, const std::byte* next) {
+  // Always inlined: GCC takes a function that only prefetches for one without effect and drops
+  // calls of it.
+  [[gnu::always_inline]] static void prefetch_parameters(const BlockContext& context,
+                                                         const std::byte* next) {
     if (next == nullptr) return;
     for (size_t at = code_bytes(context); at < block_bytes(context); at += kCacheLine) {
       __builtin_prefetch(next + at);

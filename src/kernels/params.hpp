@@ -87,17 +87,14 @@ struct RowDots {
   size_t out_stride;
 };
 
-// The rows x of a code product, prepared by quantise_query or quantise_weights of the SAME table
-// for codes of the same width. At the scalar level a row is `depth` floats. Elsewhere it holds
-// integers, x = scale * n, in one of two forms:
+// The rows x of a code product, prepared by quantise_query or quantise_weights of the SAME table.
+// At the scalar level a row is `depth` floats. Elsewhere it holds integers, x = scale * n with
+// |n| <= 32512; for every four k, as 16-bit integers and as the bytes of n = 256 h + l:
 //
-//   wide   |n| <= 32512; for every four k, as 16-bit integers and as the bytes of n = 256 h + l:
-//          i16 n0 n2 n1 n3 | i8 h0 h1 h2 h3 | i8 l0 l1 l2 l3
-//   bytes  the weights of 4-bit codes: u8 n[depth]
+//   i16 n0 n2 n1 n3 | i8 h0 h1 h2 h3 | i8 l0 l1 l2 l3
 //
-// Bytes keep the weights' error near a twentieth of that of 4-bit codes: what is quantised is
-// relative to the largest weight of a page. A query of 8 bits does not do: with peaked softmaxes
-// its error comes close to that of the codes.
+// Eight bits do not do, for queries or weights: with peaked softmaxes, and with channels far from
+// zero in all tokens, their error exceeds a tenth of that of 4-bit codes.
 struct PreparedRows {
   void* data;       // [rows] of prepared_row_bytes(depth), 4-byte aligned
   float* scale;     // [rows]
@@ -125,7 +122,9 @@ struct CodeProduct {
   const void* prefetch;  // a block of the same size that is read next, or null
 };
 
-inline constexpr float top_code(CodeBits bits) { return bits == CodeBits::eight ? 255 : 15; }
+inline constexpr float top_code(CodeBits bits) {
+  return bits == CodeBits::eight ? 255 : 15;
+}
 
 // Query rows for code_dot: constant = sum of the values as prepared.
 struct QuantiseQuery {
@@ -145,8 +144,8 @@ struct QuantiseWeights {
   CodeBits bits;
   const float* p;  // [rows][p_stride], not negative
   size_t p_stride;
-  size_t depth;  // tokens, multiple of 16
-  size_t rows;
+  size_t depth;         // tokens, multiple of 16
+  size_t rows;          // 1..8
   const Half* scale;    // [depth], not negative
   const Half* minimum;  // [depth]
   PreparedRows out;

@@ -106,13 +106,11 @@ class Fused : public testing::TestWithParam<kernels::Level> {
       const double error =
           std::sqrt(relative_square_error(&found[r * head_dim], expected.data(), head_dim));
       const double own = std::sqrt(relative_square_error(expected.data(), ideal.data(), head_dim));
-      // With a softmax as peaked as this, 64 rows and 32 channels, single rows reach 0.1014.
-      const double share_of_own = deviation > 1 ? 0.11 : 0.1;
       const bool degenerate = kind == Rows::constant || kind == Rows::denormal;
       const double allowed = GetParam() == kernels::Level::scalar && !degenerate ? 1e-5
                              : code.codec->name != "int4"                        ? 1e-3
                              : degenerate                                        ? 1e-2
-                                          : share_of_own * own;
+                                                                                 : 0.1 * own;
       worst = std::max(worst, error / allowed);
     }
     return worst;

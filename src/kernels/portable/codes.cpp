@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with 8-bit and 4-bit codes. A 32-bit lane of code words holds four k of one lane. With
-// wide rows its even bytes as 16-bit integers meet one pair of the prepared row, its odd bytes the
-// other; with rows of bytes, whose products are small, pairs of bytes are multiplied at once.
+// Products with 8-bit and 4-bit codes. A 32-bit lane of code words holds four k of one lane: its
+// even bytes as 16-bit integers meet one pair of the prepared row, its odd bytes the other.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/portable/codes.cpp"
 #include "kernels/portable/targets.hpp"
@@ -30,38 +29,21 @@ HWY_INLINE hn::Vec<D32> add_pair_products(D32 d32, V16 a, V16 b, hn::Vec<D32> su
 #endif
 }
 
+// Keeps a sum in its register. GCC adds integers in an order of its own otherwise, whose many
+// temporaries push sums out to memory where there are 16 registers.
+template <class V>
+HWY_INLINE void pin([[maybe_unused]] V& sum) {
+#if HWY_TARGET == HWY_AVX2
+  __asm__("" : "+x"(sum.raw));
+#endif
+}
+
 // The two pairs of four prepared values, each in every 32-bit lane.
 template <class D32>
 HWY_INLINE hn::Vec<D32> set_pair(D32 d32, const char* x) {
   int32_t pair;
   std::memcpy(&pair, x, sizeof pair);
   return hn::Set(d32, pair);
-}
-
-// a[2i] b[2i] + a[2i+1] b[2i+1] of unsigned bytes a and signed bytes b in every 16-bit lane i; the
-// operands are such that it fits. Highway 1.0.3 has no name for it.
-template <class D16, class V8>
-HWY_INLINE hn::Vec<D16> byte_pair_products([[maybe_unused]] D16 d16, V8 a, V8 b) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
-  if constexpr (hn::MaxLanes(D16()) == 8) {
-    return hn::Vec<D16>{_mm_maddubs_epi16(a.raw, b.raw)};
-#if HWY_TARGET != HWY_SSE4
-  } else if constexpr (hn::MaxLanes(D16()) == 16) {
-    return hn::Vec<D16>{_mm256_maddubs_epi16(a.raw, b.raw)};
-#endif
-#if HWY_TARGET == HWY_AVX3
-  } else {
-    return hn::Vec<D16>{_mm512_maddubs_epi16(a.raw, b.raw)};
-#endif
-  }
-#else
-  const hn::RebindToUnsigned<D16> du16;
-  const auto even_a = hn::BitCast(d16, hn::And(hn::BitCast(du16, a), hn::Set(du16, 0x00ff)));
-  const auto odd_a = hn::BitCast(d16, hn::ShiftRight<8>(hn::BitCast(du16, a)));
-  const auto even_b = hn::ShiftRight<8>(hn::ShiftLeft<8>(hn::BitCast(d16, b)));
-  const auto odd_b = hn::ShiftRight<8>(hn::BitCast(d16, b));
-  return hn::Add(hn::Mul(even_a, even_b), hn::Mul(odd_a, odd_b));
-#endif
 }
 
 struct Tile {
@@ -92,7 +74,7 @@ struct AddValues {
 };
 
 template <CodeBits kBits, size_t kWidth, class Finish>
-struct WideTile {
+struct CodeTile {
   // Pair of k number kPart of a turn: bytes 0 and 2, then 1 and 3; of the low nibbles, then the
   // high.
   template <size_t kPart, class V16>
@@ -108,22 +90,23 @@ struct WideTile {
     }
   }
 
-  // Adds one word of code bytes to the sums of all rows.
-  template <size_t kRows, size_t kParts, class D32, class V16>
-  static HWY_INLINE void add_word(D32 d32, V16 word, const char* x, size_t row_bytes,
-                                  hn::Vec<D32> (&sums)[kRows]) {
+  // Adds pair number kPart of the words of all vectors to the sums of all rows. A pair of a
+  // prepared row is spread once for all vectors.
+  template <size_t kPart, size_t kRows, size_t kVectors, class D32, class V16>
+  static HWY_INLINE void add_part(D32 d32, const V16 (&words)[kVectors], const char* x,
+                                  size_t row_bytes, hn::Vec<D32> (&sums)[kVectors][kRows]) {
     const hn::Repartition<int16_t, D32> d16;
-    hn::Vec<decltype(d16)> part[kParts];
-    part[0] = hn::BitCast(d16, part_of<0>(word));
-    part[1] = hn::BitCast(d16, part_of<1>(word));
-    if constexpr (kParts == 4) {
-      part[2] = hn::BitCast(d16, part_of<2>(word));
-      part[3] = hn::BitCast(d16, part_of<3>(word));
-    }
+    hn::Vec<decltype(d16)> part[kVectors];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) part[v] = hn::BitCast(d16, part_of<kPart>(words[v]));
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
-      for (size_t i = 0; i < kParts; ++i) {
-        const char* at = x + r * row_bytes + i / 2 * 16 + i % 2 * 4;
-        sums[r] = add_pair_products(d32, part[i], hn::BitCast(d16, set_pair(d32, at)), sums[r]);
+      const char* at = x + r * row_bytes + kPart / 2 * 16 + kPart % 2 * 4;
+      const auto pair = hn::BitCast(d16, set_pair(d32, at));
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVectors; ++v) {
+        sums[v][r] = add_pair_products(d32, part[v], pair, sums[v][r]);
+        pin(sums[v][r]);
       }
     }
   }
@@ -141,7 +124,9 @@ struct WideTile {
     const size_t row_bytes = prepared_row_bytes(p.depth);
     const char* x = static_cast<const char*>(p.x.data) + row * row_bytes;
     V sums[kVectors][kRows];
+#pragma GCC unroll 16
     for (size_t v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 16
       for (size_t r = 0; r < kRows; ++r) sums[v][r] = hn::Zero(d32);
     }
     const uint8_t* codes = tile.codes;
@@ -149,67 +134,24 @@ struct WideTile {
     for (size_t turn = 0; turn < p.depth / (2 * kParts);
          ++turn, codes += kTurn, prefetch += kTurn, x += 8 * kParts) {
       hwy::Prefetch(prefetch);
+      hn::Vec<decltype(du16)> words[kVectors];
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {
-        const auto word = hn::BitCast(du16, hn::LoadU(d8, codes + 4 * kLanes * v));
-        add_word<kRows, kParts>(d32, word, x, row_bytes, sums[v]);
+        words[v] = hn::BitCast(du16, hn::LoadU(d8, codes + 4 * kLanes * v));
+      }
+      add_part<0>(d32, words, x, row_bytes, sums);
+      add_part<1>(d32, words, x, row_bytes, sums);
+      if constexpr (kParts == 4) {
+        add_part<2>(d32, words, x, row_bytes, sums);
+        add_part<3>(d32, words, x, row_bytes, sums);
       }
     }
     const hn::RebindToFloat<decltype(d32)> d;
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {
         Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, sums[v][r]));
-      }
-    }
-  }
-};
-
-// 4-bit codes with a row of bytes. Four products, 4 * 255 * 15, fit 16 bits.
-template <size_t kWidth, class Finish>
-struct ByteTile {
-  template <size_t kRows>
-  static HWY_INLINE void run(const CodeProduct& p, size_t row, const Tile& tile) {
-    const hn::CappedTag<int32_t, kWidth> d32;
-    const hn::Repartition<int16_t, decltype(d32)> d16;
-    const hn::Repartition<uint16_t, decltype(d32)> du16;
-    const hn::Repartition<uint8_t, decltype(d32)> d8;
-    using V = hn::Vec<decltype(d32)>;
-    constexpr size_t kLanes = hn::MaxLanes(d32);
-    constexpr size_t kVectors = kWidth / kLanes;
-    const size_t row_bytes = prepared_row_bytes(p.depth);
-    const char* x = static_cast<const char*>(p.x.data) + row * row_bytes;
-    const auto nibble = hn::Set(d8, uint8_t{15});
-    const auto ones = hn::Set(d16, int16_t{1});
-    V sums[kRows][kVectors];
-    for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d32);
-    }
-    const uint8_t* codes = tile.codes;
-    const uint8_t* prefetch = tile.prefetch;
-    for (size_t k = 0; k < p.depth; k += 8, codes += 4 * kWidth, prefetch += 4 * kWidth) {
-      hwy::Prefetch(prefetch);
-      hn::Vec<decltype(d8)> low[kVectors];
-      hn::Vec<decltype(d8)> high[kVectors];
-      for (size_t v = 0; v < kVectors; ++v) {
-        const auto word = hn::LoadU(d8, codes + 4 * kLanes * v);
-        low[v] = hn::And(word, nibble);
-        high[v] = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(du16, word))), nibble);
-      }
-      for (size_t r = 0; r < kRows; ++r) {
-        const char* at = x + r * row_bytes;
-        const auto first = hn::BitCast(d8, set_pair(d32, at));
-        const auto second = hn::BitCast(d8, set_pair(d32, at + 4));
-        for (size_t v = 0; v < kVectors; ++v) {
-          const auto products = hn::Add(byte_pair_products(d16, first, low[v]),
-                                        byte_pair_products(d16, second, high[v]));
-          sums[r][v] = add_pair_products(d32, products, ones, sums[r][v]);
-        }
-      }
-      x += 8;
-    }
-    const hn::RebindToFloat<decltype(d32)> d;
-    for (size_t r = 0; r < kRows; ++r) {
-      for (size_t v = 0; v < kVectors; ++v) {
-        Finish::store(d, p, row + r, tile.first_lane + v * kLanes, hn::ConvertTo(d, sums[r][v]));
       }
     }
   }
@@ -232,13 +174,13 @@ void each_tile(const CodeProduct& p) {
 }
 
 template <size_t kWidth>
-using DotEight = WideTile<CodeBits::eight, kWidth, StoreLogits>;
+using DotEight = CodeTile<CodeBits::eight, kWidth, StoreLogits>;
 template <size_t kWidth>
-using AccumulateEight = WideTile<CodeBits::eight, kWidth, AddValues>;
+using AccumulateEight = CodeTile<CodeBits::eight, kWidth, AddValues>;
 template <size_t kWidth>
-using DotFour = WideTile<CodeBits::four, kWidth, StoreLogits>;
+using DotFour = CodeTile<CodeBits::four, kWidth, StoreLogits>;
 template <size_t kWidth>
-using AccumulateFour = ByteTile<kWidth, AddValues>;
+using AccumulateFour = CodeTile<CodeBits::four, kWidth, AddValues>;
 
 }  // namespace
 

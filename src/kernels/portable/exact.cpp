@@ -37,7 +37,9 @@ struct TileProduct {
     const float* x = p.x + row * p.x_stride;
     float* out = p.out + row * p.out_stride + tile.first_lane;
     V sums[kRows][kVectors];
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {
         sums[r][v] = p.add ? hn::LoadU(d, out + r * p.out_stride + v * kLanes) : hn::Zero(d);
       }
@@ -46,9 +48,12 @@ struct TileProduct {
     const char* prefetch = tile.prefetch;
     const auto add = [&](size_t k) HWY_ATTR {
       V column[kVectors];
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) column[v] = load_floats(d, elements + v * kLanes);
+#pragma GCC unroll 16
       for (size_t r = 0; r < kRows; ++r) {
         const V factor = hn::Set(d, x[r * p.x_stride + k]);
+#pragma GCC unroll 16
         for (size_t v = 0; v < kVectors; ++v) {
           sums[r][v] = hn::MulAdd(column[v], factor, sums[r][v]);
         }
@@ -61,7 +66,9 @@ struct TileProduct {
       for (size_t i = 0; i < 4; ++i) add(k + i);
     }
     for (size_t k = whole; k < p.depth; ++k) add(k);
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {
         hn::StoreU(sums[r][v], d, out + r * p.out_stride + v * kLanes);
       }
@@ -100,13 +107,17 @@ struct TokenDots {
     constexpr size_t kVectors = 16 / kLanes;
     const float* x = p.x + row * p.x_stride;
     V sums[kRows][kVectors];
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d);
     }
     const size_t whole = p.depth / 16 * 16;
     for (size_t k = 0; k < whole; k += 16) {
+#pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {
         const V element = load_floats(d, token + k + v * kLanes);
+#pragma GCC unroll 16
         for (size_t r = 0; r < kRows; ++r) {
           const V factor = hn::LoadU(d, x + r * p.x_stride + k + v * kLanes);
           sums[r][v] = hn::MulAdd(factor, element, sums[r][v]);
@@ -116,15 +127,18 @@ struct TokenDots {
     if (whole < p.depth) {
       T rest[16] = {};
       std::memcpy(rest, token + whole, 8 * sizeof(T));
+#pragma GCC unroll 16
       for (size_t r = 0; r < kRows; ++r) {
         float factors[16] = {};
         std::memcpy(factors, x + r * p.x_stride + whole, 8 * sizeof(float));
+#pragma GCC unroll 16
         for (size_t v = 0; v < kVectors; ++v) {
           sums[r][v] = hn::MulAdd(hn::LoadU(d, factors + v * kLanes),
                                   load_floats(d, rest + v * kLanes), sums[r][v]);
         }
       }
     }
+#pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
       out[(row + r) * p.out_stride] = sum_of_lanes(d, sums[r]);
     }

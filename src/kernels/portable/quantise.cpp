@@ -43,51 +43,36 @@ HWY_INLINE int32_t sum_of_bits(D32 d32, hn::Vec<D32> sum, size_t depth) {
   return static_cast<int32_t>(hn::GetLane(hn::SumOfLanes(d32, right)));
 }
 
-// Writes values of magnitude at most `largest` as a wide row and returns the sum of its integers. A
-// 128-bit block of four integers becomes the 16 bytes of PreparedRows by one byte shuffle; the high
-// byte of n = 256 h + l is the second byte of n + 128.
+// Writes the values with these rounded_bits. A 128-bit block of four integers becomes
+// the 16 bytes of PreparedRows by one byte shuffle; the high byte of n = 256 h + l is the second
+// byte of n + 128.
+template <class D32>
+HWY_INLINE void store_integers(D32 d32, hn::Vec<D32> bits, uint8_t* bytes) {
+  const hn::Repartition<uint16_t, D32> d16;
+  const hn::Repartition<uint8_t, D32> d8;
+  alignas(16) static constexpr uint8_t kOrder[16] = {0, 1, 8,  9,  4, 5, 12, 13,
+                                                     2, 6, 10, 14, 0, 4, 8,  12};
+  const auto high = hn::ShiftLeft<8>(hn::Add(bits, hn::Set(d32, 128u)));
+  const auto packed = hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, bits));
+  hn::StoreU(hn::TableLookupBytes(hn::BitCast(d8, packed), hn::LoadDup128(d8, kOrder)), d8, bytes);
+}
+
+// Writes values of magnitude at most `largest` and returns the sum of its integers.
 template <class D>
-HWY_INLINE int32_t wide_row(D d, const float* x, size_t depth, float largest, uint8_t* bytes) {
+HWY_INLINE int32_t integer_row(D d, const float* x, size_t depth, float largest, uint8_t* bytes) {
   const hn::RebindToUnsigned<D> d32;
-  const hn::Repartition<uint16_t, D> d16;
-  const hn::Repartition<uint8_t, D> d8;
-  constexpr size_t kLanes = hn::MaxLanes(D());
   if (!usable(largest)) {
     std::memset(bytes, 0, prepared_row_bytes(depth));
     return 0;
   }
-  alignas(16) static constexpr uint8_t kOrder[16] = {0, 1, 8,  9,  4, 5, 12, 13,
-                                                     2, 6, 10, 14, 0, 4, 8,  12};
-  const auto order = hn::LoadDup128(d8, kOrder);
   const auto inverse = hn::Set(d, kWideMax / largest);
-  const auto half_byte = hn::Set(d32, 128u);
   auto sum = hn::Zero(d32);
-  for (size_t k = 0; k < depth; k += kLanes) {
+  for (size_t k = 0; k < depth; k += hn::MaxLanes(D())) {
     const auto bits = rounded_bits(d, x + k, inverse);
     sum = hn::Add(sum, bits);
-    const auto high = hn::ShiftLeft<8>(hn::Add(bits, half_byte));
-    const auto packed = hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, bits));
-    hn::StoreU(hn::TableLookupBytes(hn::BitCast(d8, packed), order), d8, bytes + 4 * k);
+    store_integers(d32, bits, bytes + 4 * k);
   }
   return sum_of_bits(d32, sum, depth);
-}
-
-// Writes values that are not negative as a row of bytes
-template <class D>
-HWY_INLINE void byte_row(D d, const float* x, size_t depth, float largest, uint8_t* bytes) {
-  const hn::RebindToUnsigned<D> d32;
-  const hn::Rebind<uint8_t, D> d8;
-  constexpr size_t kLanes = hn::MaxLanes(D());
-  if (!usable(largest)) {
-    std::memset(bytes, 0, depth);
-    return;
-  }
-  const auto inverse = hn::Set(d, kByteMax / largest);
-  const auto low_byte = hn::Set(d32, 255u);
-  for (size_t k = 0; k < depth; k += kLanes) {
-    const auto bits = rounded_bits(d, x + k, inverse);
-    hn::StoreU(hn::U8FromU32(hn::And(bits, low_byte)), d8, bytes + k);
-  }
 }
 
 // The largest magnitude; not a number where a value is not finite.
@@ -115,7 +100,7 @@ void quantise_query(const QuantiseQuery& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     const float* x = p.x + row * p.x_stride;
     const float largest = largest_of(x, p.depth);
-    const int32_t sum = wide_row(d, x, p.depth, largest, row_data(p.out, row, p.depth));
+    const int32_t sum = integer_row(d, x, p.depth, largest, row_data(p.out, row, p.depth));
     p.out.scale[row] = scale_of(largest, kWideMax);
     p.out.constant[row] = p.out.scale[row] * static_cast<float>(sum);
   }
@@ -145,64 +130,76 @@ HWY_INLINE void find_centres(D d, const QuantiseWeights& p, Centres& out) {
   }
 }
 
-// The integers of a row, as floats, from what rounded_bits rounds.
-template <class D>
-HWY_INLINE hn::Vec<D> rounded(D d, const float* x, hn::Vec<D> factor) {
-  const auto shift = hn::Set(d, kRoundingShift);
-  return hn::Sub(hn::MulAdd(hn::LoadU(d, x), factor, shift), shift);
-}
+// What the first pass over a row of weights finds.
+struct ScaledRow {
+  HWY_ALIGN float products[kMaxCodeDepth];  // weight * scale
+  float largest;
+  float levels;  // sum of weight * level
+};
 
-// A weight that is not a number makes the constant, and with it the output, not a number.
 template <class D>
-HWY_INLINE void weights_row(D d, const QuantiseWeights& p, const Centres& page, size_t row) {
+HWY_INLINE void scale_weights(D d, const float* weights, size_t depth, const Centres& page,
+                              ScaledRow& out) {
   constexpr size_t kLanes = hn::MaxLanes(D());
   constexpr size_t kVectors = 16 / kLanes;
-  const bool four = p.bits == CodeBits::four;
-  const float* weights = p.p + row * p.p_stride;
-  HWY_ALIGN float products[kMaxCodeDepth];
-  auto largest_lanes = hn::Zero(d);
+  auto largest = hn::Zero(d);
   hn::Vec<D> levels[kVectors];
-  hn::Vec<D> centres[kVectors];
-  for (size_t v = 0; v < kVectors; ++v) levels[v] = centres[v] = hn::Zero(d);
-  for (size_t t = 0; t < p.depth; t += 16) {
+  for (size_t v = 0; v < kVectors; ++v) levels[v] = hn::Zero(d);
+  for (size_t t = 0; t < depth; t += 16) {
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t at = t + v * kLanes;
       const auto weight = hn::LoadU(d, weights + at);
       const auto product = hn::Mul(weight, hn::LoadU(d, page.scale + at));
       levels[v] = hn::MulAdd(weight, hn::LoadU(d, page.level + at), levels[v]);
-      largest_lanes = hn::Max(product, largest_lanes);
-      hn::StoreU(product, d, products + at);
+      largest = hn::Max(product, largest);
+      hn::StoreU(product, d, out.products + at);
     }
   }
-  const float largest = hn::GetLane(hn::MaxOfLanes(d, largest_lanes));
-  const float steps = four ? kByteMax : float{kWideMax};
-  const auto inverse = hn::Set(d, usable(largest) ? steps / largest : 0.0f);
-  for (size_t t = 0; t < p.depth; t += 16) {
-    for (size_t v = 0; v < kVectors; ++v) {
-      const size_t at = t + v * kLanes;
-      const auto n = rounded(d, products + at, inverse);
-      centres[v] = hn::MulAdd(n, hn::LoadU(d, page.centre + at), centres[v]);
-    }
-  }
-  uint8_t* out = row_data(p.out, row, p.depth);
-  if (four) {
-    byte_row(d, products, p.depth, largest, out);
-  } else {
-    wide_row(d, products, p.depth, largest, out);
-  }
-  const float row_scale = scale_of(largest, steps);
-  p.out.scale[row] = row_scale;
-  const hn::CappedTag<float, 1> d1;
-  p.out.constant[row] =
-      hn::GetLane(hn::MulAdd(hn::Set(d1, -row_scale), hn::Set(d1, sum_of_lanes(d, centres)),
-                             hn::Set(d1, sum_of_lanes(d, levels))));
+  out.largest = hn::GetLane(hn::MaxOfLanes(d, largest));
+  out.levels = sum_of_lanes(d, levels);
 }
 
+// Writes the row and returns the sum of integer * centre.
+template <class D>
+HWY_INLINE float round_weights(D d, const ScaledRow& row, size_t depth, const Centres& page,
+                               uint8_t* out) {
+  constexpr size_t kLanes = hn::MaxLanes(D());
+  constexpr size_t kVectors = 16 / kLanes;
+  const hn::RebindToUnsigned<D> d32;
+  const auto inverse = hn::Set(d, usable(row.largest) ? kWideMax / row.largest : 0.0f);
+  const auto shift = hn::Set(d, kRoundingShift);
+  hn::Vec<D> centres[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) centres[v] = hn::Zero(d);
+  for (size_t t = 0; t < depth; t += 16) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      const size_t at = t + v * kLanes;
+      const auto bits = rounded_bits(d, row.products + at, inverse);
+      const auto n = hn::Sub(hn::BitCast(d, bits), shift);
+      centres[v] = hn::MulAdd(n, hn::LoadU(d, page.centre + at), centres[v]);
+      store_integers(d32, bits, out + 4 * at);
+    }
+  }
+  return sum_of_lanes(d, centres);
+}
+
+// All rows of one pass before the next: a row's own passes wait for its reductions. A weight that
+// is not a number makes the constant, and with it the output, not a number.
 void quantise_weights(const QuantiseWeights& p) {
   const hn::CappedTag<float, 16> d;
+  const hn::CappedTag<float, 1> d1;
   Centres page;
+  ScaledRow rows[kMaxRows];
   find_centres(d, p, page);
-  for (size_t row = 0; row < p.rows; ++row) weights_row(d, p, page, row);
+  for (size_t row = 0; row < p.rows; ++row) {
+    scale_weights(d, p.p + row * p.p_stride, p.depth, page, rows[row]);
+  }
+  for (size_t row = 0; row < p.rows; ++row) {
+    const float centres = round_weights(d, rows[row], p.depth, page, row_data(p.out, row, p.depth));
+    const float scale = scale_of(rows[row].largest, kWideMax);
+    p.out.scale[row] = scale;
+    p.out.constant[row] = hn::GetLane(
+        hn::MulAdd(hn::Set(d1, -scale), hn::Set(d1, centres), hn::Set(d1, rows[row].levels)));
+  }
 }
 
 }  // namespace

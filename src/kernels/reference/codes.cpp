@@ -22,19 +22,11 @@ double float_sum(CodeBits bits, const CodeProduct& p, size_t row, size_t lane) {
   return sum;
 }
 
-// The sum of n c over a wide row. Fits: 256 * 255 * 32512 < 2^31.
-int32_t wide_sum(CodeBits bits, const CodeProduct& p, size_t row, size_t lane) {
+// The sum of n c. Fits: 256 * 255 * 32512 < 2^31.
+int32_t integer_sum(CodeBits bits, const CodeProduct& p, size_t row, size_t lane) {
   const auto* x = static_cast<const int16_t*>(p.x.data) + row * 2 * p.depth;
   int32_t sum = 0;
   for (size_t k = 0; k < p.depth; ++k) sum += x[integer_position(k)] * code_at(bits, p, lane, k);
-  return sum;
-}
-
-// The sum of n c over a row of bytes.
-int32_t byte_sum(const CodeProduct& p, size_t row, size_t lane) {
-  const auto* x = static_cast<const uint8_t*>(p.x.data) + row * prepared_row_bytes(p.depth);
-  int32_t sum = 0;
-  for (size_t k = 0; k < p.depth; ++k) sum += x[k] * code_at(CodeBits::four, p, lane, k);
   return sum;
 }
 
@@ -62,7 +54,7 @@ void code_accumulate(CodeBits bits, const CodeProduct& p) {
 void code_dot_integer(CodeBits bits, const CodeProduct& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     for (size_t lane = 0; lane < p.lanes; ++lane) {
-      const float sum = p.x.scale[row] * static_cast<float>(wide_sum(bits, p, row, lane));
+      const float sum = p.x.scale[row] * static_cast<float>(integer_sum(bits, p, row, lane));
       const float constant = p.x.constant[row] * to_float(p.minimum[lane]);
       p.out[row * p.out_stride + lane] = std::fma(sum, to_float(p.scale[lane]), constant);
     }
@@ -72,8 +64,7 @@ void code_dot_integer(CodeBits bits, const CodeProduct& p) {
 void code_accumulate_integer(CodeBits bits, const CodeProduct& p) {
   for (size_t row = 0; row < p.rows; ++row) {
     for (size_t lane = 0; lane < p.lanes; ++lane) {
-      const auto sum = static_cast<float>(bits == CodeBits::eight ? wide_sum(bits, p, row, lane)
-                                                                  : byte_sum(p, row, lane));
+      const auto sum = static_cast<float>(integer_sum(bits, p, row, lane));
       p.out[row * p.out_stride + lane] += std::fma(p.x.scale[row], sum, p.x.constant[row]);
     }
   }

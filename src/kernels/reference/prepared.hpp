@@ -19,8 +19,6 @@ inline constexpr size_t high_byte_position(size_t k) {
 // Below this maximum a row counts as zero: its reciprocal would leave the range of float.
 inline constexpr float kSmallestRow = 1e-30f;
 
-inline constexpr float kByteMax = 255.0f;  // unsigned weights of 4-bit codes
-
 // See QuantiseWeights. A scale of 0 has no code for zero: the comparison fails for what it gives.
 inline float centre_code(float scale, float minimum, float top) {
   const float zero = -minimum / scale;

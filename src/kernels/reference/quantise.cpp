@@ -38,9 +38,9 @@ int rounded_product(float value, float inverse) {
   return static_cast<int>(std::fma(value, inverse, kRoundingShift) - kRoundingShift);
 }
 
-// Writes a wide row; returns the sum of its integers.
+// Writes a row; returns the sum of its integers.
 template <typename Value>
-int32_t wide_row(size_t depth, float largest, Value value, void* data) {
+int32_t integer_row(size_t depth, float largest, Value value, void* data) {
   auto* integers = static_cast<int16_t*>(data);
   auto* bytes = static_cast<int8_t*>(data);
   const bool usable = largest >= kSmallestRow;
@@ -55,17 +55,6 @@ int32_t wide_row(size_t depth, float largest, Value value, void* data) {
     sum += n;
   }
   return sum;
-}
-
-// Writes a row of bytes.
-template <typename Value>
-void byte_row(size_t depth, float largest, Value value, void* data) {
-  auto* bytes = static_cast<uint8_t*>(data);
-  const bool usable = largest >= kSmallestRow;
-  const float inverse = usable ? kByteMax / largest : 0.0f;
-  for (size_t k = 0; k < depth; ++k) {
-    bytes[k] = static_cast<uint8_t>(usable ? rounded_product(value(k), inverse) : 0);
-  }
 }
 
 // The constant of a row whose integers are n(t).
@@ -117,7 +106,7 @@ void quantise_query_integer(const QuantiseQuery& p) {
     const float* x = p.x + row * p.x_stride;
     const auto value = [x](size_t k) { return x[k]; };
     const float largest = largest_of(p.depth, value);
-    const int32_t sum = wide_row(p.depth, largest, value, row_data(p.out, row, p.depth));
+    const int32_t sum = integer_row(p.depth, largest, value, row_data(p.out, row, p.depth));
     p.out.scale[row] = scale_of(largest, kWideMax);
     p.out.constant[row] = p.out.scale[row] * static_cast<float>(sum);
   }
@@ -129,18 +118,11 @@ void quantise_weights_integer(const QuantiseWeights& p) {
     const auto value = [&p, weights](size_t t) { return weights[t] * to_float(p.scale[t]); };
     const float largest = largest_of(p.depth, value);
     void* data = row_data(p.out, row, p.depth);
-    if (p.bits == CodeBits::eight) {
-      wide_row(p.depth, largest, value, data);
-      p.out.scale[row] = scale_of(largest, kWideMax);
-      const auto* n = static_cast<const int16_t*>(data);
-      p.out.constant[row] =
-          centred_constant(p, row, [n](size_t t) { return n[integer_position(t)]; });
-    } else {
-      byte_row(p.depth, largest, value, data);
-      p.out.scale[row] = scale_of(largest, kByteMax);
-      const auto* n = static_cast<const uint8_t*>(data);
-      p.out.constant[row] = centred_constant(p, row, [n](size_t t) { return n[t]; });
-    }
+    integer_row(p.depth, largest, value, data);
+    p.out.scale[row] = scale_of(largest, kWideMax);
+    const auto* n = static_cast<const int16_t*>(data);
+    p.out.constant[row] =
+        centred_constant(p, row, [n](size_t t) { return n[integer_position(t)]; });
   }
 }
 

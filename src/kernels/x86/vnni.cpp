@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with codes by VPDPBUSD, unsigned bytes times signed bytes. Wide rows: codes times the
-// high and low bytes of the row in two sums; high * 256 + low is the exact integer sum of the other
-// levels. Coarse rows have no low bytes. Rows of bytes are the unsigned operand themselves.
+// Products with codes by VPDPBUSD, unsigned bytes times signed bytes: codes times the high and low
+// bytes of the row in two sums; high * 256 + low is the exact integer sum of the other levels.
 #include "kernels/x86/vnni.hpp"
 
 #if defined(__x86_64__)
@@ -121,9 +120,7 @@ SKVIS_VNNI_INLINE int32_t word_at(const char* p) {
 }
 
 // What one product does with a tile: code words in, a sum per row out.
-enum class Form { wide, bytes };
-
-template <CodeBits kBits, Form kForm, class Ops, class Finish, size_t kRows>
+template <CodeBits kBits, class Ops, class Finish, size_t kRows>
 SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
   constexpr size_t kGroups = kBits == CodeBits::eight ? 1 : 2;  // groups of four k per word
   constexpr size_t kTurn = 4 * Ops::kLanes;
@@ -131,24 +128,19 @@ SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
   typename Ops::Words high[kRows];
   typename Ops::Words low[kRows];
   for (size_t r = 0; r < kRows; ++r) high[r] = low[r] = Ops::zero();
-  const char* x = static_cast<const char*>(p.x.data) + (kForm == Form::bytes ? 0 : 8);
+  const char* x = static_cast<const char*>(p.x.data) + 8;
   const uint8_t* codes = tile.codes;
   const uint8_t* prefetch = tile.prefetch;
   for (size_t k = 0; k < p.depth; k += 4 * kGroups) {
     _mm_prefetch(reinterpret_cast<const char*>(prefetch), _MM_HINT_T0);
     const auto word = Ops::load(codes);
-    for (size_t group = 0; group < kGroups; ++group, x += kForm == Form::bytes ? 4 : 16) {
+    for (size_t group = 0; group < kGroups; ++group, x += 16) {
       const auto code = kGroups == 1 ? word
                         : group == 0 ? Ops::low_nibbles(word)
                                      : Ops::high_nibbles(word);
       for (size_t r = 0; r < kRows; ++r) {
-        const auto bytes = Ops::set(word_at(x + r * row_bytes));
-        if constexpr (kForm == Form::bytes) {
-          low[r] = Ops::dot(low[r], bytes, code);
-        } else {
-          high[r] = Ops::dot(high[r], code, bytes);
-          low[r] = Ops::dot(low[r], code, Ops::set(word_at(x + r * row_bytes + 4)));
-        }
+        high[r] = Ops::dot(high[r], code, Ops::set(word_at(x + r * row_bytes)));
+        low[r] = Ops::dot(low[r], code, Ops::set(word_at(x + r * row_bytes + 4)));
       }
     }
     codes += kTurn;
@@ -160,7 +152,7 @@ SKVIS_VNNI_INLINE void code_tile(const CodeProduct& p, const Tile& tile) {
   }
 }
 
-template <CodeBits kBits, Form kForm, class Finish, size_t kRows>
+template <CodeBits kBits, class Finish, size_t kRows>
 SKVIS_VNNI void code_product_rows(const CodeProduct& p) {
   const auto* next = static_cast<const uint8_t*>(p.prefetch);
   const uint8_t* prefetch = next != nullptr ? next : p.codes;
@@ -169,20 +161,20 @@ SKVIS_VNNI void code_product_rows(const CodeProduct& p) {
     const Tile tile = {
         .codes = p.codes + offset, .first_lane = lane, .prefetch = prefetch + offset};
     if (tile_width(p.lanes, lane) == kTileLanes) {
-      code_tile<kBits, kForm, Wide, Finish, kRows>(p, tile);
+      code_tile<kBits, Wide, Finish, kRows>(p, tile);
     } else {
-      code_tile<kBits, kForm, Narrow, Finish, kRows>(p, tile);
+      code_tile<kBits, Narrow, Finish, kRows>(p, tile);
     }
   }
 }
 
-template <CodeBits kBits, Form kForm, class Finish>
+template <CodeBits kBits, class Finish>
 void code_product(const CodeProduct& p) {
   static constexpr void (*kByRows[kMaxRows])(const CodeProduct&) = {
-      code_product_rows<kBits, kForm, Finish, 1>, code_product_rows<kBits, kForm, Finish, 2>,
-      code_product_rows<kBits, kForm, Finish, 3>, code_product_rows<kBits, kForm, Finish, 4>,
-      code_product_rows<kBits, kForm, Finish, 5>, code_product_rows<kBits, kForm, Finish, 6>,
-      code_product_rows<kBits, kForm, Finish, 7>, code_product_rows<kBits, kForm, Finish, 8>};
+      code_product_rows<kBits, Finish, 1>, code_product_rows<kBits, Finish, 2>,
+      code_product_rows<kBits, Finish, 3>, code_product_rows<kBits, Finish, 4>,
+      code_product_rows<kBits, Finish, 5>, code_product_rows<kBits, Finish, 6>,
+      code_product_rows<kBits, Finish, 7>, code_product_rows<kBits, Finish, 8>};
   kByRows[p.rows - 1](p);
 }
 
@@ -192,10 +184,10 @@ bool fill_vnni(Kernels& table) {
   if (!__builtin_cpu_supports("avx512vnni")) return false;
   constexpr auto k8 = static_cast<size_t>(CodeBits::eight);
   constexpr auto k4 = static_cast<size_t>(CodeBits::four);
-  table.code_dot[k8] = code_product<CodeBits::eight, Form::wide, StoreLogits>;
-  table.code_dot[k4] = code_product<CodeBits::four, Form::wide, StoreLogits>;
-  table.code_accumulate[k8] = code_product<CodeBits::eight, Form::wide, AddValues>;
-  table.code_accumulate[k4] = code_product<CodeBits::four, Form::bytes, AddValues>;
+  table.code_dot[k8] = code_product<CodeBits::eight, StoreLogits>;
+  table.code_dot[k4] = code_product<CodeBits::four, StoreLogits>;
+  table.code_accumulate[k8] = code_product<CodeBits::eight, AddValues>;
+  table.code_accumulate[k4] = code_product<CodeBits::four, AddValues>;
   return true;
 }
 

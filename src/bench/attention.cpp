@@ -65,7 +65,7 @@ class LongSequence {
     const size_t pages = (bytes + page_bytes * kKvHeads - 1) / (page_bytes * kKvHeads);
     // A sixteenth for what is left of slabs, and a little for open pages.
     const size_t budget = pages * kKvHeads * round_up(page_bytes, kCacheLine);
-    SKVIS_TRY(Pool pool, Pool::create(budget + budget / 16 + 32 * Pool::kSlabBytes));
+    SKVIS_TRY(Pool pool, Pool::create(budget + budget / 16 + 32 * Pool::kHugeSlabBytes));
     auto sequence = std::make_unique<LongSequence>(std::move(pool));
     SKVIS_TRY(CacheLayout layout, CacheLayout::create(resolved, sequence->pool_));
     sequence->layout_.emplace(std::move(layout));

@@ -14,7 +14,25 @@
 
 namespace skvis {
 
+namespace {
+
+// Address space that begins at a multiple of `alignment`; null when there is none.
+std::byte* map_aligned(size_t bytes, size_t alignment) {
+  void* memory = ::mmap(nullptr, bytes + alignment, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  const size_t before = round_up(address, alignment) - address;
+  if (before > 0) ::munmap(memory, before);
+  std::byte* aligned = static_cast<std::byte*>(memory) + before;
+  ::munmap(aligned + bytes, alignment - before);
+  return aligned;
+}
+
+}  // namespace
+
 Result<Pool> Pool::create(size_t budget, size_t slab_bytes) {
+  if (slab_bytes == 0) slab_bytes = budget >= kHugeFrom ? kHugeSlabBytes : kSlabBytes;
   const size_t slabs = budget / slab_bytes;
   if (slabs == 0) {
     return fail("KV memory of {} bytes is less than one slab of {} bytes", budget, slab_bytes);
@@ -24,13 +42,14 @@ Result<Pool> Pool::create(size_t budget, size_t slab_bytes) {
     return fail("KV memory of {} bytes is more than {} slabs of {} bytes", budget, kMostSlabs,
                 slab_bytes);
   }
-  void* memory = ::mmap(nullptr, slabs * slab_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
+  std::byte* memory = map_aligned(slabs * slab_bytes, kHugeSlabBytes);
+  if (memory == nullptr) {
     return fail("no address space for {} bytes of KV memory: {}", budget, std::strerror(errno));
   }
+  // Without huge pages the pool works as well, only slower.
+  if (slab_bytes == kHugeSlabBytes) ::madvise(memory, slabs * slab_bytes, MADV_HUGEPAGE);
   Pool pool;
-  pool.memory_ = static_cast<std::byte*>(memory);
+  pool.memory_ = memory;
   pool.slab_bytes_ = slab_bytes;
   pool.slabs_.resize(slabs);
   for (size_t i = slabs; i > 0; --i) pool.free_slabs_.push_back(static_cast<uint32_t>(i - 1));
@@ -201,7 +220,10 @@ uint32_t Pool::slab_with_room(PageClass page_class) {
   free_slabs_.pop_back();
   Slab& slab = slabs_[index];
   slab.page_class = page_class;
-  slab.pages.assign(info.per_slab, {});
+  // The first page that is touched brings a huge page's other ones along.
+  const bool whole = slab_bytes_ == kHugeSlabBytes;
+  slab.pages.assign(info.per_slab, {.resident = whole});
+  if (whole) idle_ += info.per_slab * info.stride;
   slab.free_pages.resize(info.per_slab);
   for (uint32_t i = 0; i < info.per_slab; ++i) slab.free_pages[i] = info.per_slab - 1 - i;
   info.capacity += info.per_slab;

@@ -51,9 +51,15 @@ using Quota = std::vector<std::pair<PageClass, size_t>>;
 class Pool {
  public:
   static constexpr size_t kSlabBytes = size_t{1} << 20;
+  // Large pools have slabs of one huge page each: attention jumps from page to page, and with small
+  // system pages every jump misses the TLB. A slab comes and goes as a whole, so that what is
+  // resident still follows what is held.
+  static constexpr size_t kHugeSlabBytes = size_t{1} << 21;
+  static constexpr size_t kHugeFrom = size_t{256} << 20;
 
   // The budget is rounded down to whole slabs; address space is taken now, memory when touched.
-  static Result<Pool> create(size_t budget, size_t slab_bytes = kSlabBytes);
+  // slab_bytes 0: kSlabBytes, or kHugeSlabBytes where the budget is kHugeFrom or more.
+  static Result<Pool> create(size_t budget, size_t slab_bytes = 0);
   Pool(Pool&& other) noexcept;
   Pool& operator=(Pool&&) = delete;
   ~Pool();

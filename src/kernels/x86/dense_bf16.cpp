@@ -12,9 +12,15 @@
 #include <cstring>
 
 // GCC 12 warns of its own headers' deliberately undefined operands (GCC bug 105593).
+#if defined(__clang__)
+#pragma clang attribute push(                                                               \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,f16c,fma"))), \
+    apply_to = function)
+#else
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,f16c,fma")
+#endif
 
 namespace skvis {
 namespace {
@@ -145,7 +151,11 @@ void to_bfloat16_row(const float* x, size_t n, BFloat16* out) {
 
 }  // namespace
 }  // namespace skvis
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace skvis {
 

@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -63,7 +64,7 @@ HWY_INLINE void exp_sum_16(D d, float* x, hn::Vec<D> max, hn::Vec<D> (&lanes)[kV
 
 float exp_sum(float* x, size_t count, float max) {
   if (max == kMinusInfinity) {
-    std::memset(x, 0, count * sizeof(float));
+    std::fill_n(x, count, 0.0f);
     return 0;
   }
   const hn::CappedTag<float, 16> d;

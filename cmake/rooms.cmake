@@ -56,7 +56,7 @@ function(skvis_tests)
       endif()
       target_link_libraries(test_${folder} PRIVATE GTest::gtest_main GTest::gmock)
       target_compile_definitions(test_${folder} PRIVATE SKVIS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-      gtest_discover_tests(test_${folder} PROPERTIES TIMEOUT 900 DISCOVERY_TIMEOUT 60
+      gtest_discover_tests(test_${folder} NO_PRETTY_VALUES PROPERTIES TIMEOUT 900 DISCOVERY_TIMEOUT 60
                            PROPERTIES LABELS ${folder})
     endif()
   endforeach()

@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "files.hpp"
+
 namespace skvis {
 namespace {
 
@@ -22,18 +24,12 @@ using testing::StartsWith;
 // A folder of its own for each test, removed afterwards.
 class FileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "skvis-file-test-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   size_t entries() const {
     return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), {}));
   }
 
-  fs::path folder_;
+  const TempFolder temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 std::string text_of(const MappedFile& file) {

@@ -6,18 +6,15 @@
 #include <fstream>
 
 #include "base/file.hpp"
+#include "files.hpp"
 
 namespace skvis {
 namespace {
 
 class Npy : public ::testing::Test {
  protected:
-  void SetUp() override {
-    path_ = std::filesystem::path(::testing::TempDir()) / "npy_test.npy";
-    std::filesystem::remove(path_);
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-  std::filesystem::path path_;
+  TempFolder folder_;
+  const std::filesystem::path path_ = folder_.path() / "a.npy";
 };
 
 TEST_F(Npy, what_is_written_is_read_back) {

@@ -15,13 +15,10 @@
 #include "base/json.hpp"
 #include "base/npy.hpp"
 #include "engine/generation.hpp"
+#include "files.hpp"
 #include "kernels/table.hpp"
 
 namespace skvis::testing {
-
-inline std::filesystem::path source_path(std::string_view relative) {
-  return std::filesystem::path(SKVIS_SOURCE_DIR) / relative;
-}
 
 inline Json read_json(const std::filesystem::path& path) {
   auto text = read_file(path);
@@ -55,18 +52,6 @@ inline std::unique_ptr<Engine> make_engine(const std::string& model,
 inline std::unique_ptr<Engine> tiny_engine(const EngineSetup& setup = {}) {
   return make_engine(source_path("models/tiny").string(), setup);
 }
-
-// The default model, or a loud skip where it was not fetched: a failure under CI=true.
-#define SKVIS_NEED_SMOLLM2()                                                                   \
-  do {                                                                                         \
-    if (!find_model("smollm2")) {                                                              \
-      const char* ci = std::getenv("CI");                                                      \
-      if (ci != nullptr && std::string_view(ci) == "true") {                                   \
-        FAIL() << "SmolLM2 is not in the cache folder, and CI=true; run `make model`";         \
-      }                                                                                        \
-      GTEST_SKIP() << "SKIPPED, NOT TESTED: SmolLM2 is not in the cache folder; `make model`"; \
-    }                                                                                          \
-  } while (0)
 
 // Forces a kernel level for as long as it lives.
 class ForcedLevel {

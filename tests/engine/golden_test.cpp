@@ -97,7 +97,7 @@ TEST(TinyModel, slices_of_any_size_give_the_same_bits_under_every_plan) {
 }
 
 TEST(SmolLM2, precise_logits_equal_float64_to_2e_5) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   const auto engine = make_engine("smollm2", {.mode = DenseMode::precise});
   const auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
   const auto logits = read_logits(*engine, ids, 16);
@@ -107,7 +107,7 @@ TEST(SmolLM2, precise_logits_equal_float64_to_2e_5) {
 }
 
 TEST(SmolLM2, fast_logits_stay_within_what_their_arithmetic_costs_at_every_level) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   const auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
   const auto golden = golden_logits(source_path("tests/data/smollm2/prose_logits_last16.npy"));
   for (const kernels::Level level : kernels::available_levels()) {
@@ -122,7 +122,7 @@ TEST(SmolLM2, fast_logits_stay_within_what_their_arithmetic_costs_at_every_level
 }
 
 TEST(SmolLM2, slices_of_any_size_give_the_same_bits) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
   ids.resize(200);
   const auto engine = make_engine("smollm2");
@@ -133,7 +133,7 @@ TEST(SmolLM2, slices_of_any_size_give_the_same_bits) {
 }
 
 TEST(SmolLM2, mean_negative_log_likelihood_equals_the_golden_one) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   const auto engine = make_engine("smollm2", {.mode = DenseMode::precise});
   const auto ids = read_ids(source_path("tests/data/smollm2/prose_ids.json"));
   const auto count = static_cast<uint32_t>(ids.size());
@@ -172,12 +172,12 @@ void expect_greedy_steps(DenseMode mode, double margin) {
 }
 
 TEST(SmolLM2, precise_greedy_steps_equal_the_golden_ones) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   expect_greedy_steps(DenseMode::precise, 0.1);
 }
 
 TEST(SmolLM2, fast_greedy_steps_equal_the_golden_ones) {
-  SKVIS_NEED_SMOLLM2();
+  SKVIS_NEED_DEFAULT_MODEL();
   expect_greedy_steps(DenseMode::fast, 0.5);
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "formats/temp_folder.hpp"
+#include "files.hpp"
 
 namespace skvis {
 namespace {

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "files.hpp"
 #include "formats/gguf_writer.hpp"
-#include "formats/temp_folder.hpp"
 
 namespace skvis {
 namespace {
@@ -231,9 +231,7 @@ TEST(Gguf, every_truncation_is_refused_and_no_flipped_byte_crashes) {
 }
 
 TEST(Gguf, vocabulary_files_of_real_tokenizers_are_read) {
-  const auto folder = source_folder() / "../shared/tokenizers";
-  const char* shared = std::getenv("SKVIS_SHARED");
-  const auto tokenizers = shared != nullptr ? std::filesystem::path(shared) / "tokenizers" : folder;
+  const auto tokenizers = shared_path("tokenizers");
   if (!std::filesystem::exists(tokenizers)) GTEST_SKIP() << tokenizers << " is not here";
   const auto gpt2 = GgufFile::open(tokenizers / "ggml-vocab-gpt-2.gguf");
   ASSERT_TRUE(gpt2.ok()) << gpt2.error().message;

@@ -6,9 +6,9 @@
 #include <gtest/gtest.h>
 
 #include "base/file.hpp"
+#include "files.hpp"
 #include "formats/gguf_writer.hpp"
 #include "formats/safetensors.hpp"
-#include "formats/temp_folder.hpp"
 
 namespace skvis {
 namespace {
@@ -48,7 +48,7 @@ void write_sharded(const TempFolder& folder, size_t shards) {
 }
 
 TEST(ModelFiles, the_tiny_model_opens_with_all_it_has) {
-  const auto files = ModelFiles::open(source_folder() / "models/tiny");
+  const auto files = ModelFiles::open(source_path("models/tiny"));
   ASSERT_TRUE(files.ok()) << files.error().message;
   EXPECT_EQ(files->config().layers, 6u);
   EXPECT_EQ(files->config().bos_id, std::nullopt);
@@ -59,7 +59,7 @@ TEST(ModelFiles, the_tiny_model_opens_with_all_it_has) {
   EXPECT_THAT(files->chat_template().value_or(""), HasSubstr("<|im_start|>assistant"));
   EXPECT_EQ(files->eos_token(), "<|im_end|>");
   EXPECT_EQ(files->bos_token(), "");
-  EXPECT_EQ(files->tokenizer_json(), source_folder() / "models/tiny/tokenizer.json");
+  EXPECT_EQ(files->tokenizer_json(), source_path("models/tiny/tokenizer.json"));
   EXPECT_EQ(files->gguf(), nullptr);
   EXPECT_EQ(files->description(), "Hugging Face folder, 1 file");
   EXPECT_FALSE(files->has("lm_head.weight"));

@@ -7,10 +7,10 @@
 #include <functional>
 
 #include "base/file.hpp"
+#include "files.hpp"
 #include "formats/config_gguf.hpp"
 #include "formats/gguf_writer.hpp"
 #include "formats/model_files.hpp"
-#include "formats/temp_folder.hpp"
 
 namespace skvis {
 namespace {
@@ -370,14 +370,8 @@ TEST(ModelGguf, templates_and_sampling_come_from_the_metadata) {
 }
 
 TEST(ModelGguf, the_default_model_opens_and_its_weights_are_finite) {
-  const char* home = std::getenv("HOME");
-  const auto path = std::filesystem::path(home != nullptr ? home : ".") /
-                    ".cache/skvis/SmolLM2-135M-Instruct.Q4_1.gguf";
-  if (!std::filesystem::exists(path)) {
-    ASSERT_EQ(std::getenv("CI"), nullptr) << path << " is not here; `make model` fetches it";
-    GTEST_SKIP() << path << " is not here; `make model` fetches it";
-  }
-  const auto files = ModelFiles::open(path);
+  SKVIS_NEED_DEFAULT_MODEL();
+  const auto files = ModelFiles::open(default_model_path());
   ASSERT_TRUE(files.ok()) << files.error().message;
   EXPECT_EQ(files->config().layers, 30u);
   EXPECT_EQ(files->config().heads, 9u);

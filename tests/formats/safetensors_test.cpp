@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "base/file.hpp"
+#include "files.hpp"
 #include "formats/gguf_writer.hpp"
-#include "formats/temp_folder.hpp"
 
 namespace skvis {
 namespace {

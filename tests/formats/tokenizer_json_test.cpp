@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.hpp"
-#include "formats/temp_folder.hpp"
+#include "files.hpp"
 
 namespace skvis {
 namespace {

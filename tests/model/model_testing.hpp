@@ -16,14 +16,11 @@
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/npy.hpp"
+#include "files.hpp"
 #include "model/model.hpp"
 #include "model/plain_attention.hpp"
 
 namespace skvis::testing {
-
-inline std::filesystem::path source_path(std::string_view relative) {
-  return std::filesystem::path(SKVIS_SOURCE_DIR) / relative;
-}
 
 inline Json read_json(const std::filesystem::path& path) {
   Result<std::string> text = read_file(path);

@@ -11,6 +11,7 @@
 #include "base/file.hpp"
 #include "base/half.hpp"
 #include "base/json.hpp"
+#include "files.hpp"
 #include "formats/safetensors.hpp"
 
 namespace skvis::testing {
@@ -99,11 +100,9 @@ struct RandomModel {
     std::memcpy(data + index * sizeof(float), &value, sizeof(value));
   }
 
-  // Writes the folder anew and answers its path.
-  std::filesystem::path write(const std::string& name) const {
-    const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directories(folder);
+  // Writes (over) the model in a folder and answers the folder.
+  const std::filesystem::path& write(const TempFolder& temp) const {
+    const std::filesystem::path& folder = temp.path();
     EXPECT_TRUE(write_file(folder / "config.json", config.dump(1)).ok());
     EXPECT_TRUE(write_safetensors(folder / "model.safetensors", tensors).ok());
     return folder;

@@ -73,13 +73,14 @@ const Variant kVariants[] = {
 
 class Shapes : public ::testing::TestWithParam<Variant> {
  protected:
+  const TempFolder temp_;
   ThreadPool threads_{2};
 };
 
 TEST_P(Shapes, logits_equal_the_equations_in_float64) {
   const Variant& v = GetParam();
   const RandomModel random(v.head_dim, v.heads, v.kv_heads, v.more, v.dtype);
-  const std::filesystem::path folder = random.write("shapes_" + v.name);
+  const std::filesystem::path folder = random.write(temp_);
   Result<ModelFiles> files = ModelFiles::open(folder);
   ASSERT_TRUE(files.ok()) << files.error().message;
   const std::vector<int32_t> ids = some_ids(50, 61);
@@ -98,7 +99,6 @@ TEST_P(Shapes, logits_equal_the_equations_in_float64) {
     const std::vector<float> single = text_logits(*fast, ids, 1, 50, threads_, kind);
     EXPECT_EQ(std::memcmp(logits.data(), single.data(), logits.size() * sizeof(float)), 0);
   }
-  std::filesystem::remove_all(folder);
 }
 
 INSTANTIATE_TEST_SUITE_P(variants, Shapes, ::testing::ValuesIn(kVariants),
@@ -108,11 +108,10 @@ class LoadModel : public ::testing::Test {
  protected:
   // The message with which loading is refused; empty when it is not.
   std::string refusal(const RandomModel& random) {
-    const std::filesystem::path folder = random.write("refused_model");
-    Result<Model> model = load_model(folder, DenseMode::fast, "", threads_);
-    std::filesystem::remove_all(folder);
+    Result<Model> model = load_model(random.write(temp_), DenseMode::fast, "", threads_);
     return model ? "" : model.error().message;
   }
+  const TempFolder temp_;
   ThreadPool threads_{2};
 };
 
@@ -153,8 +152,7 @@ TEST_F(LoadModel, memory_is_known_before_loading) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     for (const DenseMode mode : {DenseMode::precise, DenseMode::fast}) {
       const RandomModel random(32, 2, 1, {{"model_type", "qwen2"}}, dtype);
-      const std::filesystem::path folder = random.write("memory_model");
-      Result<Model> model = load_model(folder, mode, "", threads_);
+      Result<Model> model = load_model(random.write(temp_), mode, "", threads_);
       ASSERT_TRUE(model.ok());
       Result<ModelMemory> memory =
           model_memory(model->files(), model->dense_path(), 64, 2, threads_.threads());
@@ -162,14 +160,12 @@ TEST_F(LoadModel, memory_is_known_before_loading) {
       EXPECT_EQ(memory->packed, model->weight_bytes());
       EXPECT_EQ(memory->mapped, 61 * 48 * block_bytes(dtype));
       EXPECT_GT(memory->workspace, 64 * 48 * sizeof(float));
-      std::filesystem::remove_all(folder);
     }
   }
 }
 
 TEST_F(LoadModel, progress_rises_to_the_total) {
-  const std::filesystem::path folder = RandomModel(32, 2, 1).write("progress_model");
-  Result<ModelFiles> files = ModelFiles::open(folder);
+  Result<ModelFiles> files = ModelFiles::open(RandomModel(32, 2, 1).write(temp_));
   ASSERT_TRUE(files.ok());
   const size_t total = files->weight_bytes();
   size_t last = 0;
@@ -182,19 +178,16 @@ TEST_F(LoadModel, progress_rises_to_the_total) {
                   });
   ASSERT_TRUE(model.ok());
   EXPECT_EQ(last, total);
-  std::filesystem::remove_all(folder);
 }
 
 class Steps : public LoadModel {
  protected:
   void SetUp() override {
-    folder_ = RandomModel(32, 4, 2, Json::object(), DType::kBF16).write("steps_model");
-    Result<Model> model = load_model(folder_, DenseMode::fast, "", threads_);
+    const RandomModel random(32, 4, 2, Json::object(), DType::kBF16);
+    Result<Model> model = load_model(random.write(temp_), DenseMode::fast, "", threads_);
     ASSERT_TRUE(model.ok());
     model_.emplace(std::move(*model));
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::filesystem::path folder_;
   std::optional<Model> model_;
 };
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.hpp"
+#include "files.hpp"
 #include "plan/presets.hpp"
 #include "plan/resolve_heads.hpp"
 #include "shapes.hpp"
@@ -253,9 +254,8 @@ TEST(ResolvePlan, impossible_shapes_are_refused) {
 }
 
 TEST(ResolvePlan, files_and_preset_folders_are_read) {
-  const std::filesystem::path folder =
-      std::filesystem::path(testing::TempDir()) / "skvis-plan-test";
-  std::filesystem::create_directories(folder);
+  const TempFolder temp;
+  const std::filesystem::path& folder = temp.path();
   ASSERT_TRUE(write_file(folder / "mine.json", R"({"exact": 5})").ok());
   ASSERT_TRUE(write_file(folder / "int8.json", R"({"exact": 6})").ok());
   ASSERT_TRUE(write_file(folder / "bad.json", R"({"exat": 6})").ok());
@@ -270,7 +270,6 @@ TEST(ResolvePlan, files_and_preset_folders_are_read) {
               HasSubstr("did you mean 'exact'?"));
   EXPECT_FALSE(resolve_plan("../mine", tiny_shape(), options).ok());
   EXPECT_THAT(problem_of((folder / "none.json").string()), HasSubstr("none.json"));
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

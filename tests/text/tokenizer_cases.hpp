@@ -11,6 +11,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "files.hpp"
 #include "text/tokenizer.hpp"
 
 namespace skvis {
@@ -19,22 +20,6 @@ struct TokenizerCase {
   std::string text;
   std::vector<uint32_t> ids;
 };
-
-inline std::filesystem::path source_path(const std::string& relative) {
-  return std::filesystem::path(SKVIS_SOURCE_DIR) / relative;
-}
-
-// Data that may not be copied into this tree lies beside it.
-inline std::filesystem::path shared_path(const std::string& relative) {
-  const char* shared = std::getenv("SKVIS_SHARED");
-  return (shared != nullptr ? std::filesystem::path(shared) : source_path("../shared")) / relative;
-}
-
-inline std::filesystem::path cache_path(const std::string& name) {
-  if (const char* cache = std::getenv("SKVIS_CACHE")) return std::filesystem::path(cache) / name;
-  const char* home = std::getenv("HOME");
-  return std::filesystem::path(home != nullptr ? home : "/") / ".cache/skvis" / name;
-}
 
 // [{"text": ..., "ids": [...]}]
 inline std::vector<TokenizerCase> read_cases(const std::filesystem::path& path) {

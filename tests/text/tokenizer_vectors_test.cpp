@@ -154,15 +154,9 @@ TEST(TokenizerVectors, tiny_model_encodes_and_decodes_every_case) {
 }
 
 TEST(TokenizerVectors, gguf_of_smollm2_encodes_and_decodes_every_case) {
-  const auto model = cache_path("SmolLM2-135M-Instruct.Q4_1.gguf");
-  const auto vectors = shared_path("models/smollm2/tokenizer_vectors.json");
-  if (!std::filesystem::exists(model) || !std::filesystem::exists(vectors)) {
-    const char* ci = std::getenv("CI");
-    ASSERT_FALSE(ci != nullptr && std::string(ci) == "true") << "no " << model << " or " << vectors;
-    GTEST_SKIP() << "NOT TESTED: no " << model << " or " << vectors;
-  }
-  const Tokenizer tokenizer = load_gguf(model);
-  const auto cases = read_cases(vectors);
+  SKVIS_NEED_DEFAULT_MODEL();
+  const Tokenizer tokenizer = load_gguf(default_model_path());
+  const auto cases = read_cases(source_path("tests/data/smollm2/tokenizer_vectors.json"));
   ASSERT_EQ(cases.size(), 55u);
   expect_encodes(tokenizer, cases);
   EXPECT_THAT(changed_texts(tokenizer, cases), testing::IsEmpty());

@@ -61,6 +61,7 @@ Result<void> serve_model(const ServeOptions& options) {
     SKVIS_TRY(const auto keys, parse_api_keys(text, options.key_file));
     server.api_keys.insert(server.api_keys.end(), keys.begin(), keys.end());
   }
+  SKVIS_CHECK(check_address(server));
   SKVIS_TRY(const auto engine, start_engine(options.model));
   if (!engine->model().tokenizer) {
     return fail("{}: {}", engine->model().name, engine->model().tokenizer_problem);

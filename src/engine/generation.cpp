@@ -31,6 +31,7 @@ class Answer {
       return std::nullopt;
     }
     tokens_.push_back(token);
+    if (callbacks_.on_token) callbacks_.on_token();
     show(stops_.push(detokenizer_.push(token)));
     if (!stops_.stopped()) return token;
     finish_ = FinishReason::stop;

@@ -32,6 +32,8 @@ struct GenerationCallbacks {
   std::function<void(std::string_view text)> on_text;
   // While the prompt is read: tokens done, of how many.
   std::function<void(size_t done, size_t total)> on_prompt;
+  // After every token of the answer.
+  std::function<void()> on_token;
   // Asked before every step; false cancels.
   std::function<bool()> go_on;
 };

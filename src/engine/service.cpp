@@ -89,7 +89,19 @@ void Service::serve(Entry& entry) {
   };
   GenerationCallbacks callbacks;
   callbacks.on_text = request.on_text;
-  callbacks.on_prompt = request.on_prompt;
+  size_t prompt_read = 0;
+  callbacks.on_prompt = [&](size_t done, size_t total) {
+    {
+      const std::lock_guard lock(mutex_);
+      totals_.prompt_tokens += done - prompt_read;
+    }
+    prompt_read = done;
+    if (request.on_prompt) request.on_prompt(done, total);
+  };
+  callbacks.on_token = [&] {
+    const std::lock_guard lock(mutex_);
+    ++totals_.generated_tokens;
+  };
   callbacks.go_on = [&] {
     publish();
     return !entry.cancelled;
@@ -107,8 +119,6 @@ void Service::serve(Entry& entry) {
       ++totals_.failed;
     } else {
       ++(result->finish == FinishReason::cancelled ? totals_.cancelled : totals_.finished);
-      totals_.prompt_tokens += result->prompt_tokens;
-      totals_.generated_tokens += result->tokens.size();
     }
     totals_.kv = engine_.pool().figures();
   }

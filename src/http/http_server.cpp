@@ -212,6 +212,12 @@ void HttpServer::stop() {
   asio::post(state_->io, [state = state_.get()] { state->begin_to_stop(); });
 }
 
+Result<void> check_address(const ServerOptions& options) {
+  asio::io_context io;
+  tcp::acceptor acceptor(io);
+  return open_acceptor(acceptor, io, without_brackets(options.host), options.port);
+}
+
 Result<void> serve(Engine& engine, const ServerOptions& options) {
   SKVIS_TRY(const auto server, HttpServer::listen(engine, options));
   spdlog::info("serving {} at {}", server->model_id(), server->url());

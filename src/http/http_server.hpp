@@ -57,6 +57,9 @@ class HttpServer {
   std::unique_ptr<State> state_;
 };
 
+// Fails when the address cannot be had: to be asked before a model is loaded for it.
+Result<void> check_address(const ServerOptions& options);
+
 // Listens, says where, and serves until a signal ends it.
 Result<void> serve(Engine& engine, const ServerOptions& options);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kv/shape.hpp"
 #include "plan/fields.hpp"
 #include "plan/read_keep.hpp"
 
@@ -11,7 +12,7 @@ namespace skvis {
 namespace {
 
 constexpr std::array<std::string_view, 3> kExactTypes = {"f16", "bf16", "f32"};
-constexpr int64_t kMostSinks = 65536;
+constexpr int64_t kMostSinks = kPageSlots;  // they share one page per head
 constexpr int64_t kMostTail = int64_t{1} << 20;
 constexpr int64_t kLastPosition = int64_t{1} << 30;
 constexpr size_t kMostPositions = 4096;

@@ -18,9 +18,13 @@ void Usage::add(const GenerationResult& result) {
 }
 
 Json usage_json(const Usage& usage) {
-  const auto per_head = [&](size_t rows) {
-    if (usage.heads == 0) return 0.0;
-    return std::round(10.0 * static_cast<double>(rows) / static_cast<double>(usage.heads)) / 10;
+  // Heads may keep different numbers of tokens: their mean, to one decimal where it has one.
+  const auto per_head = [&](size_t rows) -> Json {
+    if (usage.heads == 0) return 0;
+    const double tenths =
+        std::round(10.0 * static_cast<double>(rows) / static_cast<double>(usage.heads));
+    if (std::fmod(tenths, 10) == 0) return static_cast<size_t>(tenths / 10);
+    return tenths / 10;
   };
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},

@@ -152,6 +152,8 @@ TEST(Service, answers_in_order_refuses_beyond_its_queue_and_cancels) {
   service.drain(std::chrono::milliseconds(1000));
   const ServiceFigures figures = service.figures();
   EXPECT_EQ(figures.finished, 1u);
+  EXPECT_GT(figures.prompt_tokens, 0u);
+  EXPECT_GT(figures.generated_tokens, 0u);
   EXPECT_EQ(figures.cancelled, 2u);
   EXPECT_EQ(figures.kv.used + figures.kv.wasted + figures.kv.reserved, 0u);
 }

@@ -307,6 +307,8 @@ TEST(hostile, a_taken_port_is_named) {
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(second.error().message, HasSubstr(std::to_string(server.port())));
   EXPECT_THAT(second.error().message, HasSubstr("taken"));
+  EXPECT_FALSE(check_address({.port = server.port()}).ok());
+  EXPECT_TRUE(check_address({.port = 0}).ok());
   EXPECT_FALSE(HttpServer::listen(tiny_engine(), {.host = "no.such.host.invalid"}).ok());
 }
 

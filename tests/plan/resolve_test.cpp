@@ -191,6 +191,7 @@ TEST(ResolvePlan, values_of_a_wrong_kind_are_refused) {
        {R"({"sinks": "4"})",
         R"({"sinks": -1})",
         R"({"sinks": 1e9})",
+        R"({"sinks": 65})",
         R"({"exact": 1.5})",
         R"({"recent": []})",
         R"({"exact_type": "f64"})",

@@ -203,7 +203,8 @@ void dequantize_rows(const TensorView& tensor, size_t first_row, size_t rows, fl
 
 Result<void> check_finite(const TensorView& tensor) {
   const size_t columns = tensor.columns();
-  if (columns == 0) return {};
+  // Without rows there is no data either, and the number of columns is only a claim.
+  if (columns == 0 || tensor.rows() == 0) return {};
   std::vector<float> row(columns);
   for (size_t i = 0; i < tensor.rows(); ++i) {
     dequantize_rows(tensor, i, 1, row.data());

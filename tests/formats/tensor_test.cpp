@@ -133,6 +133,10 @@ TEST(Tensor, elements_of_an_interleaved_bias_come_back_in_half_split_order) {
   EXPECT_THAT(all_rows(tensor), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+TEST(Tensor, check_finite_takes_no_memory_for_columns_of_no_rows) {
+  EXPECT_TRUE(check_finite(view(DType::kF32, {0, size_t{1} << 62}, {})).ok());
+}
+
 TEST(Tensor, check_finite_names_the_first_bad_element) {
   const std::string good = float_bytes({1, 2, 3, 4});
   EXPECT_TRUE(check_finite(view(DType::kF32, {2, 2}, good)).ok());

@@ -84,9 +84,7 @@ void attend_exact_rows(const kernels::Kernels& kernels, const FusedQuery& query,
                             .rows = rows,
                             .out = logits,
                             .out_stride = kPageSlots});
-    for (size_t i = 0; i < rows; ++i) {
-      out.add_logits(kernels, row + i, logits + i * kPageSlots, count);
-    }
+    out.add_logits(kernels, row, rows, logits, kPageSlots, count);
     kernels.exact_product[type]({.matrix = page + layout.exact_value_offset(slot, slots),
                                  .lanes = head_dim,
                                  .depth = count,
@@ -140,10 +138,10 @@ void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uin
                             query.prepared + row / kFusedRows * query.prepared_stride, rows, logits,
                             next);
       if (row == 0) fetch.quarter(i, 1);
-      for (size_t r = 0; r < rows; ++r) {
-        if (live != ~uint64_t{0}) mask_logits(logits + r * kPageSlots, live);
-        out.add_logits(kernels, row + r, logits + r * kPageSlots, kPageSlots);
+      if (live != ~uint64_t{0}) {
+        for (size_t r = 0; r < rows; ++r) mask_logits(logits + r * kPageSlots, live);
       }
+      out.add_logits(kernels, row, rows, logits, kPageSlots, kPageSlots);
       if (row == 0) fetch.quarter(i, 2);
       head.value.codec->accumulate(head.value_context, values, logits, rows,
                                    out.accumulator + row * out.width,

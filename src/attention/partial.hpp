@@ -38,21 +38,22 @@ struct Partial {
     for (size_t i = 0; i < rows * width; ++i) accumulator[i] = 0;
   }
 
-  // Turns one row's logits [count] into weights exp(logit - maximum), -infinity into 0, after
-  // rescaling what the row has gathered to the new maximum.
-  void add_logits(const kernels::Kernels& kernels, size_t row, float* logits, size_t count) const {
-    const float highest = std::fmax(maximum[row], kernels.row_max(logits, count));
-    if (highest == kEmptyMaximum) {
-      for (size_t i = 0; i < count; ++i) logits[i] = 0;
-      return;
+  // Turns the logits [count] of rows [row, row + number), `stride` apart, into weights
+  // exp(logit - maximum), -infinity into 0, after rescaling what the rows have gathered to their
+  // new maxima. At most kernels::kMaxRows rows.
+  void add_logits(const kernels::Kernels& kernels, size_t row, size_t number, float* logits,
+                  size_t stride, size_t count) const {
+    float factor[kernels::kMaxRows];
+    kernels.softmax_rows({.logits = logits,
+                          .stride = stride,
+                          .count = count,
+                          .rows = number,
+                          .maximum = maximum + row,
+                          .sum = sum + row,
+                          .factor = factor});
+    for (size_t i = 0; i < number; ++i) {
+      if (factor[i] != 1.0f) kernels.scale(accumulator + (row + i) * width, width, factor[i]);
     }
-    if (highest != maximum[row]) {
-      const float factor = std::exp(maximum[row] - highest);  // 0 when the row was empty
-      sum[row] *= factor;
-      kernels.scale(accumulator + row * width, width, factor);
-      maximum[row] = highest;
-    }
-    sum[row] += kernels.exp_sum(logits, count, highest);
   }
 
   // this = this merged with `other`, of the same rows and width.

@@ -133,7 +133,7 @@ class TileWalk {
       for (uint64_t hidden = slot_bits(0, count) & ~visible; hidden != 0; hidden &= hidden - 1) {
         logits[std::countr_zero(hidden)] = kEmptyMaximum;
       }
-      partial_.add_logits(kernels_, row * group_ + head, logits, count);
+      partial_.add_logits(kernels_, row * group_ + head, 1, logits, kPageSlots, count);
     }
   }
 

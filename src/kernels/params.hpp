@@ -151,4 +151,17 @@ struct QuantiseWeights {
   PreparedRows out;
 };
 
+// One step of softmax in parts, for the rows of one call: logits become weights
+// exp(logit - maximum), 0 where the logit is -infinity; maximum, the largest logit seen so far, and
+// sum, of all weights, are brought up to date.
+struct SoftmaxRows {
+  float* logits;  // [rows][stride]
+  size_t stride;
+  size_t count;    // of each row, any
+  size_t rows;     // 1..8
+  float* maximum;  // [rows], -infinity before the first step
+  float* sum;      // [rows]
+  float* factor;  // [rows]: what the weights of earlier steps are to be multiplied by, 1 if nothing
+};
+
 }  // namespace skvis::kernels

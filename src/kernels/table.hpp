@@ -50,7 +50,8 @@ struct Kernels {
   // gives zeros. Both for any count.
   float (*row_max)(const float* x, size_t count);
   float (*exp_sum)(float* x, size_t count, float max);
-  void (*scale)(float* x, size_t count, float factor);                       // x *= factor
+  void (*softmax_rows)(const SoftmaxRows&);             // both, for all rows of a page
+  void (*scale)(float* x, size_t count, float factor);  // x *= factor
   void (*add_scaled)(float* x, const float* y, size_t count, float factor);  // x += factor * y
 };
 

@@ -37,7 +37,7 @@ Owned gather(const kernels::Kernels& kernels, const Data& data, size_t begin, si
   for (size_t row = 0; row < kRows; ++row) {
     std::vector<float> weights(data.logits.begin() + row * kTokens + begin,
                                data.logits.begin() + row * kTokens + end);
-    owned.view.add_logits(kernels, row, weights.data(), weights.size());
+    owned.view.add_logits(kernels, row, 1, weights.data(), weights.size(), weights.size());
     for (size_t i = 0; i < weights.size(); ++i) {
       for (size_t c = 0; c < kWidth; ++c) {
         owned.view.accumulator[row * kWidth + c] +=
@@ -113,7 +113,7 @@ TEST(Partial, empty_ones_merge_to_an_empty_one_and_change_nothing) {
     std::vector<float> masked(64, kEmptyMaximum);
     Owned c;
     c.view.clear();
-    c.view.add_logits(kernels, 0, masked.data(), masked.size());
+    c.view.add_logits(kernels, 0, 1, masked.data(), masked.size(), masked.size());
     EXPECT_EQ(c.view.maximum[0], kEmptyMaximum);
     EXPECT_EQ(c.view.sum[0], 0.0f);
     for (const float weight : masked) EXPECT_EQ(weight, 0.0f);

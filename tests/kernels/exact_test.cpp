@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "inputs.hpp"
@@ -153,6 +154,53 @@ TEST_P(ExactKernels, softmax_parts_equal_the_scalar_level_for_every_count) {
     level_.scale(found.data(), count, 1.7f);
     for (size_t i = 0; i < count; ++i) expect_same(x[i], found[i], 10);
   }
+}
+
+TEST_P(ExactKernels, softmax_over_rows_equals_the_scalar_level_step_after_step) {
+  Inputs inputs(6);
+  for (size_t rows = 1; rows <= kMaxRows; ++rows) {
+    std::vector<float> maximum(rows, -kInfinity), sum(rows, 0), factor(rows);
+    std::vector<float> found_maximum = maximum, found_sum = sum, found_factor = factor;
+    // The second row begins with nothing alive; some steps bring no new maximum, the third nothing.
+    const size_t counts[] = {64, 5, 0, 64, 16, 37, 64};
+    for (size_t step = 0; step < std::size(counts); ++step) {
+      const size_t count = counts[step], stride = 67;
+      std::vector<float> x = inputs.rows(rows, stride);
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (i % 7 == 3 || (step == 0 && i / stride == 1)) x[i] = -kInfinity;
+        x[i] += step % 2 == 1 ? -9.0f : static_cast<float>(step);
+      }
+      std::vector<float> found = x;
+      reference::softmax_rows(
+          {x.data(), stride, count, rows, maximum.data(), sum.data(), factor.data()});
+      level_.softmax_rows({found.data(), stride, count, rows, found_maximum.data(),
+                           found_sum.data(), found_factor.data()});
+      EXPECT_EQ(found_maximum, maximum);
+      for (size_t row = 0; row < rows; ++row) {
+        expect_same(factor[row], found_factor[row], 1);
+        expect_same(sum[row], found_sum[row], sum[row]);
+        float* expected_row = &x[row * stride];
+        for (size_t i = 0; i < count; ++i) {
+          expect_same(expected_row[i], found[row * stride + i], expected_row[i]);
+        }
+        // What lies behind `count` stays as it was.
+        EXPECT_TRUE(
+            std::equal(expected_row + count, expected_row + stride, &found[row * stride + count]));
+      }
+    }
+  }
+}
+
+TEST_P(ExactKernels, softmax_over_rows_shows_what_is_not_a_number) {
+  std::vector<float> x(3 * 64, 0.5f);
+  x[64 + 11] = std::numeric_limits<float>::quiet_NaN();
+  float maximum[] = {-kInfinity, -kInfinity, 7}, sum[] = {0, 0, 1}, factor[3];
+  level_.softmax_rows({x.data(), 64, 64, 3, maximum, sum, factor});
+  EXPECT_THAT(maximum, testing::ElementsAre(0.5f, 0.5f, 7));
+  EXPECT_FLOAT_EQ(sum[0], 64);
+  EXPECT_TRUE(std::isnan(sum[1]));
+  EXPECT_FLOAT_EQ(sum[2], 1 + 64 * std::exp(-6.5f));
+  EXPECT_THAT(factor, testing::ElementsAre(0, 0, 1));
 }
 
 TEST_P(ExactKernels, exp_is_within_two_ulp_and_vanishes_below_its_range) {

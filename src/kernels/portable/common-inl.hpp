@@ -99,6 +99,39 @@ HWY_INLINE float sum_of_lanes(D d, hn::Vec<D> (&lanes)[kVectors]) {
   return sum_of_vector(d, lanes[0]);
 }
 
+// Four vectors at once: lane i is the sum, or the largest lane, of vector i. Halves onto each other
+// as above; a vector is folded to four lanes first.
+struct SumOfLanes {
+  template <class V>
+  static HWY_INLINE V of(V a, V b) {
+    return hn::Add(a, b);
+  }
+};
+struct LargestLane {
+  template <class V>
+  static HWY_INLINE V of(V a, V b) {
+    return hn::Max(a, b);
+  }
+};
+using Four = hn::CappedTag<float, 4>;
+template <class Op, class D>
+HWY_INLINE hn::Vec<Four> fold([[maybe_unused]] D d, hn::Vec<D> lanes) {
+  if constexpr (hn::MaxLanes(D()) > 4) {
+    const hn::Half<D> half;
+    return fold<Op>(half, Op::of(hn::LowerHalf(half, lanes), hn::UpperHalf(half, lanes)));
+  } else {
+    return lanes;
+  }
+}
+template <class Op>
+HWY_INLINE hn::Vec<Four> fold_four(const hn::Vec<Four> (&v)[4]) {
+  const Four d;
+  const auto low = Op::of(hn::ConcatLowerLower(d, v[1], v[0]), hn::ConcatUpperUpper(d, v[1], v[0]));
+  const auto high =
+      Op::of(hn::ConcatLowerLower(d, v[3], v[2]), hn::ConcatUpperUpper(d, v[3], v[2]));
+  return Op::of(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low));
+}
+
 }  // namespace
 }  // namespace skvis::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

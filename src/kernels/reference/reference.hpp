@@ -19,6 +19,7 @@ void quantise_weights(const QuantiseWeights& p);
 void hadamard(float* x, size_t count, size_t order);
 float row_max(const float* x, size_t count);
 float exp_sum(float* x, size_t count, float max);
+void softmax_rows(const SoftmaxRows& p);
 void scale(float* x, size_t count, float factor);
 void add_scaled(float* x, const float* y, size_t count, float factor);
 

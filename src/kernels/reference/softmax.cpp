@@ -56,6 +56,17 @@ float exp_sum(float* x, size_t count, float max) {
   return sum_of_lanes(lanes);
 }
 
+void softmax_rows(const SoftmaxRows& p) {
+  for (size_t row = 0; row < p.rows; ++row) {
+    float* x = p.logits + row * p.stride;
+    const float before = p.maximum[row];
+    const float highest = std::fmax(before, row_max(x, p.count));
+    p.factor[row] = highest == before ? 1.0f : fast_exp(before - highest);
+    p.maximum[row] = highest;
+    p.sum[row] = std::fma(p.sum[row], p.factor[row], exp_sum(x, p.count, highest));
+  }
+}
+
 void scale(float* x, size_t count, float factor) {
   for (size_t i = 0; i < count; ++i) x[i] *= factor;
 }
@@ -78,6 +89,7 @@ Kernels scalar_kernels() {
       .hadamard = hadamard,
       .row_max = row_max,
       .exp_sum = exp_sum,
+      .softmax_rows = softmax_rows,
       .scale = scale,
       .add_scaled = add_scaled};
 }

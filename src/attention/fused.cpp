@@ -21,31 +21,10 @@ uint32_t sealed_pages_per_partial(size_t pages) {
       std::clamp<size_t>(pages / kPartials, kSealedPagesPerPartial, 4 * kSealedPagesPerPartial));
 }
 
-// The pages of a partial on their way into the cache. Page tables defeat the hardware's
-// prefetcher, and a page's arithmetic is about as long as a fetch takes: pages are asked for two
-// ahead, in quarters, since requests in one burst find no room.
-class PageFetch {
- public:
-  PageFetch(const Pool& pool, std::span<const PageEntry> pages, size_t bytes)
-      : pool_(pool), pages_(pages), bytes_(bytes) {
-    for (size_t i = 0; i < std::min(kAhead, pages.size()); ++i) {
-      prefetch_range(pool.data(pages[i].page), 0, bytes);
-    }
-  }
-  // Before quarter 0 to 3 of the work on page i.
-  [[gnu::always_inline]] void quarter(size_t i, size_t number) const {
-    if (i + kAhead >= pages_.size()) return;
-    const size_t step = round_up(bytes_ / 4, kCacheLine);
-    prefetch_range(pool_.data(pages_[i + kAhead].page), number * step,
-                   std::min((number + 1) * step, bytes_));
-  }
-
- private:
-  static constexpr size_t kAhead = 2;
-  const Pool& pool_;
-  std::span<const PageEntry> pages_;
-  size_t bytes_;
-};
+// Page tables defeat the hardware's prefetcher, and a page's arithmetic is about as long as a fetch
+// takes: while the kernels walk a page they ask for the lines of the page two ahead, one by one,
+// since requests in one burst find no room. The first pages of a partial come in a burst.
+constexpr size_t kPagesAhead = 2;
 
 kernels::ElementType element_type(ExactType type) {
   switch (type) {
@@ -122,32 +101,31 @@ void attend_sealed(const kernels::Kernels& kernels, const FusedQuery& query, uin
   const size_t per_partial = sealed_pages_per_partial(table.size());
   const auto pages =
       table.subspan(index * per_partial, std::min(per_partial, table.size() - index * per_partial));
-  const PageFetch fetch(pool, pages, pool.page_bytes(head.sealed));
+  for (size_t i = 0; i < std::min(kPagesAhead, pages.size()); ++i) {
+    prefetch_range(pool.data(pages[i].page), 0, pool.page_bytes(head.sealed));
+  }
   out.clear();
   for (size_t i = 0; i < pages.size(); ++i) {
-    fetch.quarter(i, 0);
     const uint64_t live = query.begin > 0 ? pages[i].live_from(query.begin) : pages[i].live;
     if (live == 0) continue;
     const std::byte* keys = pool.data(pages[i].page);
     const std::byte* values = keys + head.key_bytes;
-    const std::byte* next = i + 1 < pages.size() ? pool.data(pages[i + 1].page) : nullptr;
+    const std::byte* ahead =
+        i + kPagesAhead < pages.size() ? pool.data(pages[i + kPagesAhead].page) : nullptr;
     for (size_t row = 0; row < out.rows; row += kFusedRows) {
       const auto rows = static_cast<uint32_t>(std::min<size_t>(kFusedRows, out.rows - row));
       float* logits = scratch.logits.data();
       head.key.codec->score(head.key_context, keys,
                             query.prepared + row / kFusedRows * query.prepared_stride, rows, logits,
-                            next);
-      if (row == 0) fetch.quarter(i, 1);
+                            ahead);
       if (live != ~uint64_t{0}) {
         for (size_t r = 0; r < rows; ++r) mask_logits(logits + r * kPageSlots, live);
       }
       out.add_logits(kernels, row, rows, logits, kPageSlots, kPageSlots);
-      if (row == 0) fetch.quarter(i, 2);
       head.value.codec->accumulate(head.value_context, values, logits, rows,
                                    out.accumulator + row * out.width,
-                                   next == nullptr ? nullptr : next + head.key_bytes);
+                                   ahead == nullptr ? nullptr : ahead + head.key_bytes);
     }
-    fetch.quarter(i, 3);
   }
 }
 

@@ -8,10 +8,16 @@
 
 namespace skvis {
 
-// Asks for bytes [begin, end) of `data` in the second-level cache. Always inlined: GCC takes a
-// function that only prefetches for one without effect and drops calls of it.
+// Asks for a line in the second-level cache: the first is too small for what lies two pages ahead.
+// Always inlined, like what follows: GCC takes a function that only prefetches for one without
+// effect and drops calls of it.
+[[gnu::always_inline]] inline void prefetch_line(const void* at) {
+  __builtin_prefetch(at, 0, 2);
+}
+
+// Asks for bytes [begin, end) of `data`.
 [[gnu::always_inline]] inline void prefetch_range(const std::byte* data, size_t begin, size_t end) {
-  for (size_t at = begin; at < end; at += kCacheLine) __builtin_prefetch(data + at, 0, 2);
+  for (size_t at = begin; at < end; at += kCacheLine) prefetch_line(data + at);
 }
 
 }  // namespace skvis

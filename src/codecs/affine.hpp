@@ -21,6 +21,7 @@
 
 #include "base/aligned.hpp"
 #include "base/half.hpp"
+#include "base/prefetch.hpp"
 #include "codecs/codec.hpp"
 #include "kernels/table.hpp"
 
@@ -204,19 +205,15 @@ struct AffinePhases {
                                               .rows = rows,
                                               .out = prepared(query, rows, context.head_dim)});
   }
-  // The kernels fetch the codes of the next block ahead; its parameters lie behind them.
-  // Always inlined: GCC takes a function that only prefetches for one without effect and drops
-  // calls of it.
+  // The kernels fetch the codes of the block ahead; its parameters lie behind them.
   [[gnu::always_inline]] static void prefetch_parameters(const BlockContext& context,
-                                                         const std::byte* next) {
-    if (next == nullptr) return;
-    for (size_t at = code_bytes(context); at < block_bytes(context); at += kCacheLine) {
-      __builtin_prefetch(next + at);
-    }
+                                                         const std::byte* ahead) {
+    if (ahead == nullptr) return;
+    prefetch_range(ahead, code_bytes(context), block_bytes(context));
   }
   static void score(const BlockContext& context, const std::byte* block, const std::byte* query,
-                    uint32_t rows, float* logits, const std::byte* next) {
-    prefetch_parameters(context, next);
+                    uint32_t rows, float* logits, const std::byte* ahead) {
+    prefetch_parameters(context, ahead);
     kernels::active_kernels().code_dot[kBitsIndex](
         {.codes = reinterpret_cast<const uint8_t*>(block),
          .lanes = context.slots,
@@ -227,11 +224,11 @@ struct AffinePhases {
          .rows = rows,
          .out = logits,
          .out_stride = context.slots,
-         .prefetch = next});
+         .prefetch = ahead});
   }
   static void accumulate(const BlockContext& context, const std::byte* block, const float* weights,
-                         uint32_t rows, float* accumulator, const std::byte* next) {
-    prefetch_parameters(context, next);
+                         uint32_t rows, float* accumulator, const std::byte* ahead) {
+    prefetch_parameters(context, ahead);
     alignas(64)
         std::array<std::byte, kernels::kMaxRows*(kernels::prepared_row_bytes(kPageSlots) + 8)>
             memory;
@@ -254,7 +251,7 @@ struct AffinePhases {
                                          .rows = rows,
                                          .out = accumulator,
                                          .out_stride = context.head_dim,
-                                         .prefetch = next});
+                                         .prefetch = ahead});
   }
 
   static constexpr Codec codec(std::string_view name) {

@@ -82,14 +82,14 @@ struct Codec {
   // needs.
   void (*prepare_query)(const BlockContext& context, const float* q, uint32_t rows,
                         std::byte* query) = nullptr;
-  // logits [rows, slots]: q.k of every slot, empty ones included (the caller masks). `next`: a
+  // logits [rows, slots]: q.k of every slot, empty ones included (the caller masks). `ahead`: a
   // block of the same codec that is read soon and may be fetched ahead, or null.
   void (*score)(const BlockContext& context, const std::byte* block, const std::byte* query,
-                uint32_t rows, float* logits, const std::byte* next) = nullptr;
+                uint32_t rows, float* logits, const std::byte* ahead) = nullptr;
   // accumulator [rows, accumulator_width] += sum over slots of weights [rows, slots] * value.
   // A weight of zero adds nothing, whatever the slot holds.
   void (*accumulate)(const BlockContext& context, const std::byte* block, const float* weights,
-                     uint32_t rows, float* accumulator, const std::byte* next) = nullptr;
+                     uint32_t rows, float* accumulator, const std::byte* ahead) = nullptr;
   size_t (*accumulator_width)(const BlockContext& context) = nullptr;  // null: head_dim
   // Turns accumulators into [rows, head_dim], once for all pages of one code; weight_sums [rows]
   // are the sums of the weights (removed means, zero points). Null: a copy.

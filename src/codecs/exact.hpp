@@ -112,16 +112,16 @@ struct ExactPhases {
     std::memcpy(query, q, query_bytes(context, rows));
   }
   static void score(const BlockContext& context, const std::byte* block, const std::byte* query,
-                    uint32_t rows, float* logits, const std::byte* next) {
-    multiply(context, block, reinterpret_cast<const float*>(query), rows, logits, false, next);
+                    uint32_t rows, float* logits, const std::byte* ahead) {
+    multiply(context, block, reinterpret_cast<const float*>(query), rows, logits, false, ahead);
   }
   static void accumulate(const BlockContext& context, const std::byte* block, const float* weights,
-                         uint32_t rows, float* accumulator, const std::byte* next) {
-    multiply(context, block, weights, rows, accumulator, true, next);
+                         uint32_t rows, float* accumulator, const std::byte* ahead) {
+    multiply(context, block, weights, rows, accumulator, true, ahead);
   }
 
   static void multiply(const BlockContext& context, const std::byte* block, const float* x,
-                       uint32_t rows, float* out, bool add, const std::byte* next) {
+                       uint32_t rows, float* out, bool add, const std::byte* ahead) {
     const auto& kernel = kernels::active_kernels().exact_product[static_cast<size_t>(kType)];
     kernel({.matrix = block,
             .lanes = lanes(context),
@@ -133,7 +133,7 @@ struct ExactPhases {
             .out = out,
             .out_stride = lanes(context),
             .add = add,
-            .prefetch = next});
+            .prefetch = ahead});
   }
 
   static constexpr Codec codec(std::string_view name) {

@@ -71,7 +71,7 @@ struct ExactProduct {
   float* out;   // [rows][out_stride]
   size_t out_stride;
   bool add;              // out += product instead of out = product
-  const void* prefetch;  // a block of the same size that is read next, or null
+  const void* prefetch;  // a block of the same size that is read soon, or null
 };
 
 // Dot products with rows as they lie in an open page. `depth` a multiple of 8.
@@ -119,7 +119,7 @@ struct CodeProduct {
   size_t rows;  // 1..8
   float* out;   // [rows][out_stride]
   size_t out_stride;
-  const void* prefetch;  // a block of the same size that is read next, or null
+  const void* prefetch;  // a block of the same size that is read soon, or null
 };
 
 inline constexpr float top_code(CodeBits bits) {

@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "base/prefetch.hpp"
 #include "kernels/portable/common-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -133,7 +134,7 @@ struct CodeTile {
     const uint8_t* prefetch = tile.prefetch;
     for (size_t turn = 0; turn < p.depth / (2 * kParts);
          ++turn, codes += kTurn, prefetch += kTurn, x += 8 * kParts) {
-      hwy::Prefetch(prefetch);
+      prefetch_line(prefetch);
       hn::Vec<decltype(du16)> words[kVectors];
 #pragma GCC unroll 16
       for (size_t v = 0; v < kVectors; ++v) {

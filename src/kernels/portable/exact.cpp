@@ -9,6 +9,7 @@
 
 #include <cstring>
 
+#include "base/prefetch.hpp"
 #include "kernels/portable/common-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -62,7 +63,7 @@ struct TileProduct {
     };
     const size_t whole = p.depth / 4 * 4;
     for (size_t k = 0; k < whole; k += 4, prefetch += kTurn) {
-      for (size_t line = 0; line < kTurn; line += 64) hwy::Prefetch(prefetch + line);
+      for (size_t line = 0; line < kTurn; line += 64) prefetch_line(prefetch + line);
       for (size_t i = 0; i < 4; ++i) add(k + i);
     }
     for (size_t k = whole; k < p.depth; ++k) add(k);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "kv/settings.hpp"
 #include "kv/shape.hpp"
 
 namespace skvis {
@@ -25,11 +26,13 @@ struct Amount {
 struct BudgetRequest {
   const CacheShape* shape = nullptr;
   Amount amount = {};
+  const Settings* settings = nullptr;  // set where the budget has parameters
   std::span<const Amount> table = {};  // [heads] explicit amounts; empty unless the plan has them
   std::span<const uint32_t> row_bytes = {};  // [heads] bytes of one encoded row, keys and values
   std::span<const uint8_t> selectable =
-      {};               // [heads] 0: the head keeps all rows (sliding layers, `all`)
-  uint32_t tokens = 0;  // tokens of the sequence so far
+      {};                       // [heads] 0: the head keeps all rows (sliding layers, `all`)
+  uint32_t tokens = 0;          // tokens of the sequence so far
+  uint32_t protected_rows = 0;  // sinks and newest rows: in every head, never dropped
   // Sinks and exact tail: of each head's rows so many are exact ones of exact_row_bytes each.
   uint32_t exact_rows = 0;
   uint32_t exact_row_bytes = 0;
@@ -42,6 +45,8 @@ struct Budget {
   std::string_view summary;
   bool needs_scores = false;
   bool needs_table = false;
+  bool takes_bytes = false;  // besides ratios and tokens
+  std::span<const Parameter> parameters = {};
   // counts [heads]: rows each head may keep of `tokens` tokens, protected rows included. Never more
   // than `tokens`; rounding never exceeds the amount. Exact: bytes are spent to less than one row.
   // Layers that read another layer's rows (shape.owner) repeat its counts and cost nothing.

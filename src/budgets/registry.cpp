@@ -7,7 +7,7 @@
 namespace skvis {
 
 std::span<const Budget* const> budgets() {
-  static constexpr std::array<const Budget*, 2> kAll = {&kUniform, &kTable};
+  static constexpr std::array<const Budget*, 3> kAll = {&kUniform, &kTable, &kPyramid};
   return kAll;
 }
 
@@ -22,6 +22,11 @@ uint32_t rows_without_dropping(const CacheShape& shape, uint32_t layer, uint32_t
   if (!shape.owner.empty() && shape.owner[layer] != layer) return 0;
   const uint32_t window = shape.window.empty() ? 0 : shape.window[layer];
   return window != 0 ? std::min(window, tokens) : tokens;
+}
+
+bool drops_rows(const BudgetRequest& request, uint32_t head) {
+  const uint32_t layer = request.shape->head(head).layer;
+  return request.selectable[head] != 0 && rows_without_dropping(*request.shape, layer, 1) != 0;
 }
 
 void repeat_owners(const CacheShape& shape, std::span<uint32_t> counts) {

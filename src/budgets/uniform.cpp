@@ -19,13 +19,8 @@ struct Costs {
   uint64_t selectable_coded = 0;  // one encoded row in every selectable head
 };
 
-bool selects(const BudgetRequest& request, size_t i) {
-  const HeadId id = request.shape->head(static_cast<uint32_t>(i));
-  return request.selectable[i] != 0 && rows_without_dropping(*request.shape, id.layer, 1) != 0;
-}
-
 // What `rows` rows of a head cost: the exact ones first, since they are never dropped.
-uint64_t head_bytes(const BudgetRequest& request, size_t i, uint32_t rows) {
+uint64_t head_bytes(const BudgetRequest& request, uint32_t i, uint32_t rows) {
   const uint32_t exact = std::min(rows, request.exact_rows);
   return uint64_t{exact} * request.exact_row_bytes + uint64_t{rows - exact} * request.row_bytes[i];
 }
@@ -33,9 +28,9 @@ uint64_t head_bytes(const BudgetRequest& request, size_t i, uint32_t rows) {
 // What is left for selectable heads once the others hold all their rows of `tokens` tokens.
 uint64_t left_for_selectable(const BudgetRequest& request, uint64_t budget, uint32_t tokens) {
   uint64_t used = 0;
-  for (size_t i = 0; i < request.row_bytes.size(); ++i) {
-    if (selects(request, i)) continue;
-    const HeadId id = request.shape->head(static_cast<uint32_t>(i));
+  for (uint32_t i = 0; i < request.row_bytes.size(); ++i) {
+    if (drops_rows(request, i)) continue;
+    const HeadId id = request.shape->head(i);
     used += head_bytes(request, i, rows_without_dropping(*request.shape, id.layer, tokens));
   }
   return budget > used ? budget - used : 0;
@@ -48,8 +43,8 @@ uint64_t byte_amount(const BudgetRequest& request) {
 
 Costs costs(const BudgetRequest& request) {
   Costs sum;
-  for (size_t i = 0; i < request.row_bytes.size(); ++i) {
-    if (!selects(request, i)) continue;
+  for (uint32_t i = 0; i < request.row_bytes.size(); ++i) {
+    if (!drops_rows(request, i)) continue;
     sum.selectable_exact += request.exact_row_bytes;
     sum.selectable_coded += request.row_bytes[i];
   }
@@ -73,9 +68,9 @@ void count_bytes(const BudgetRequest& request, std::span<uint32_t> counts) {
   uint64_t left = left_for_selectable(request, byte_amount(request), request.tokens);
   const uint32_t turns = whole_turns(request, costs(request), left);
   bool fits = turns < request.tokens;
-  for (size_t i = 0; i < counts.size(); ++i) {
+  for (uint32_t i = 0; i < counts.size(); ++i) {
     counts[i] = request.tokens;
-    if (!selects(request, i)) continue;
+    if (!drops_rows(request, i)) continue;
     counts[i] = turns;
     const uint64_t row =
         turns < request.exact_rows ? request.exact_row_bytes : request.row_bytes[i];
@@ -102,15 +97,15 @@ void bound_bytes(const BudgetRequest& request, std::span<uint32_t> counts) {
     const uint32_t middle = low + (high - low) / 2;
     (fills(middle) ? high : low) = middle;
   }
-  for (size_t i = 0; i < counts.size(); ++i) {
-    counts[i] = selects(request, i) ? high : request.tokens;
+  for (uint32_t i = 0; i < counts.size(); ++i) {
+    counts[i] = drops_rows(request, i) ? high : request.tokens;
   }
   repeat_owners(*request.shape, counts);
 }
 
 void count(const BudgetRequest& request, std::span<uint32_t> counts) {
   if (request.amount.unit == AmountUnit::bytes) return count_bytes(request, counts);
-  for (size_t i = 0; i < counts.size(); ++i) {
+  for (uint32_t i = 0; i < counts.size(); ++i) {
     counts[i] =
         request.selectable[i] != 0 ? rows_of(request.amount, request.tokens) : request.tokens;
   }
@@ -127,6 +122,7 @@ void bound(const BudgetRequest& request, std::span<uint32_t> counts) {
 const Budget kUniform = {
     .name = "uniform",
     .summary = "the same number of tokens for every head",
+    .takes_bytes = true,
     .counts = count,
     .upper_bound = bound,
 };

@@ -67,7 +67,7 @@ Json keep_to_json(const Plan& plan) {
     keep["table"] = table_to_json(plan);
   }
   put_selectable(plan, keep);
-  for (const Parameter& parameter : rule.selector->parameters) {
+  for (const Parameter& parameter : rule.parameters()) {
     const double value = rule.settings.find(parameter.name)->second;
     Json& member = keep[std::string(parameter.name)];
     if (!parameter.words.empty()) {
@@ -97,13 +97,21 @@ bool SettleRule::is_grid_point(uint32_t position) const {
   return std::binary_search(positions.begin(), positions.end(), position);
 }
 
+std::vector<Parameter> KeepRule::parameters() const {
+  std::vector<Parameter> all(selector->parameters.begin(), selector->parameters.end());
+  all.insert(all.end(), budget->parameters.begin(), budget->parameters.end());
+  return all;
+}
+
 BudgetRequest Plan::budget_request(uint32_t tokens) const {
   return {.shape = &shape,
           .amount = keep.amount,
+          .settings = &keep.settings,
           .table = keep.table,
           .row_bytes = row_bytes,
           .selectable = selectable,
           .tokens = tokens,
+          .protected_rows = sinks + protected_tail(),
           .exact_rows = sinks + exact,
           .exact_row_bytes = exact_row_bytes(),
           .scores = {}};

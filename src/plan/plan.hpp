@@ -37,7 +37,8 @@ struct KeepRule {
   const Budget* budget = nullptr;      // set when selector is
   Amount amount;
   std::vector<Amount> table;  // [heads] when the plan gives explicit amounts, else empty
-  Settings settings;          // complete: the selector's parameters with their defaults
+  Settings settings;          // complete: every parameter with its value
+  std::vector<Parameter> parameters() const;  // the selector's and the budget's
 };
 
 // One (layer, KV head).

@@ -123,6 +123,9 @@ void read_budget(Fields& fields, KeepSpec& keep, Problems& problems) {
     problems.add("keep: how much? expected ratio, tokens or bytes; in short keep={}:0.5",
                  keep.selector->name);
   }
+  if (!has_table && !keep.budget->takes_bytes && fields.has("bytes")) {
+    problems.add("keep: budget '{}' takes a ratio or tokens, not bytes", keep.budget->name);
+  }
   if (has_table && keep.amount && keep.amount->unit == AmountUnit::bytes) {
     problems.add(
         "keep: 'bytes' cannot stand beside a table; expected ratio or tokens for the heads"
@@ -174,8 +177,11 @@ KeepSpec read_keep(const Json& keep, Problems& problems) {
   }
   read_where(fields, spec.where);
   read_budget(fields, spec, problems);
-  for (const Parameter& parameter : spec.selector->parameters) {
-    spec.settings.emplace(parameter.name, read_parameter(fields, parameter, problems));
+  for (const std::span<const Parameter> parameters :
+       {spec.selector->parameters, spec.budget->parameters}) {
+    for (const Parameter& parameter : parameters) {
+      spec.settings.emplace(parameter.name, read_parameter(fields, parameter, problems));
+    }
   }
   fields.refuse_unknown();
   return spec;
@@ -223,6 +229,9 @@ std::vector<std::string_view> keep_keys_with_parameters() {
   std::vector<std::string_view> keys = keep_keys();
   for (const Selector* selector : selectors()) {
     for (const Parameter& parameter : selector->parameters) keys.push_back(parameter.name);
+  }
+  for (const Budget* budget : budgets()) {
+    for (const Parameter& parameter : budget->parameters) keys.push_back(parameter.name);
   }
   return keys;
 }

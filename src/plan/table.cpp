@@ -89,7 +89,7 @@ std::string keep_text(const Plan& plan) {
     if (amount.unit == AmountUnit::tokens) text += fmt::format(" {} tokens", amount.value);
     if (amount.unit == AmountUnit::bytes) text += " " + bytes_text(amount.value);
   }
-  for (const Parameter& parameter : plan.keep.selector->parameters) {
+  for (const Parameter& parameter : plan.keep.parameters()) {
     const double value = plan.keep.settings.find(parameter.name)->second;
     if (parameter.words.empty()) {
       text += fmt::format(", {} {}", parameter.name, value);

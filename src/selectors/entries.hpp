@@ -8,5 +8,8 @@ namespace skvis {
 
 extern const Selector kStreaming;
 extern const Selector kSnapkv;
+extern const Selector kKnorm;
+extern const Selector kKeydiff;
+extern const Selector kLagkv;
 
 }  // namespace skvis

@@ -6,7 +6,8 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 2> kAll = {&kStreaming, &kSnapkv};
+  static constexpr std::array<const Selector*, 5> kAll = {&kStreaming, &kSnapkv, &kKnorm, &kKeydiff,
+                                                          &kLagkv};
   return kAll;
 }
 

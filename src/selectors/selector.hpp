@@ -8,32 +8,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
+#include "kv/settings.hpp"
 #include "kv/shape.hpp"
 
 namespace skvis {
 
 // How far a selector must see before it can judge a row.
 enum class Horizon : uint8_t { row, grid, prompt };
-
-// Settings of a selector as a plan gives them, already checked against its `parameters`.
-using Settings = std::map<std::string, double, std::less<>>;
-
-struct Parameter {
-  std::string_view name;
-  double fallback = 0;
-  double min = 0;
-  double max = 0;
-  bool whole = true;                             // refuse fractions
-  bool odd = false;                              // refuse even numbers
-  std::span<const std::string_view> words = {};  // if not empty: the value is an index into these
-};
 
 // Which attention probabilities are summed over query rows: one column sum per row of the cache.
 enum class QueryRows : uint8_t { none, last, sampled, all };

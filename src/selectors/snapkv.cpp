@@ -18,25 +18,16 @@
 namespace skvis {
 namespace {
 
-enum Pool : int { average, maximum };
-
 constexpr std::array<std::string_view, 2> kPools = {"avg", "max"};
 constexpr std::array<std::string_view, 2> kGroups = {"mean", "max"};
-constexpr std::array<Parameter, 4> kParameters = {{
-    {.name = "observe", .fallback = 32, .min = 1, .max = 1024},
-    {.name = "kernel", .fallback = 5, .min = 1, .max = 63, .odd = true},
-    {.name = "pool", .fallback = 0, .min = 0, .max = 1, .words = kPools},
-    {.name = "group", .fallback = 0, .min = 0, .max = 1, .words = kGroups},
-}};
-
-int setting(const Settings& settings, std::string_view name, double fallback) {
-  const auto it = settings.find(name);
-  return static_cast<int>(it != settings.end() ? it->second : fallback);
-}
+constexpr Parameter kObserve = {.name = "observe", .fallback = 32, .min = 1, .max = 1024};
+constexpr Parameter kKernel = {.name = "kernel", .fallback = 5, .min = 1, .max = 63, .odd = true};
+constexpr Parameter kPool = {.name = "pool", .fallback = 0, .min = 0, .max = 1, .words = kPools};
+constexpr Parameter kGroup = {.name = "group", .fallback = 0, .min = 0, .max = 1, .words = kGroups};
+constexpr std::array<Parameter, 4> kParameters = {kObserve, kKernel, kPool, kGroup};
 
 SelectorNeeds needs(const Settings& settings) {
-  return {.columns = QueryRows::last,
-          .observe = static_cast<uint32_t>(setting(settings, "observe", 32))};
+  return {.columns = QueryRows::last, .observe = whole_of(settings, kObserve)};
 }
 
 // A damaged column must not decide: NaN, infinite and negative sums count as no attention.
@@ -45,7 +36,7 @@ double clean(float sum) {
 }
 
 // One query head: the pooled column j of columns [rows], zeros outside.
-double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, int pool) {
+double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, bool maximum) {
   const uint32_t half = kernel / 2;
   const uint32_t begin = j > half ? j - half : 0;
   const uint32_t end = std::min(rows, j + half + 1);
@@ -56,13 +47,13 @@ double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, 
     sum += value;
     largest = std::max(largest, value);
   }
-  return pool == maximum ? largest : sum / kernel;
+  return maximum ? largest : sum / kernel;
 }
 
 void score(const Settings& settings, const SelectorView& view, float* scores) {
-  const auto kernel = static_cast<uint32_t>(setting(settings, "kernel", 5));
-  const int pool = setting(settings, "pool", average);
-  const bool group_maximum = setting(settings, "group", 0) == 1;
+  const uint32_t kernel = whole_of(settings, kKernel);
+  const bool pool_maximum = value_of(settings, kPool) == 1;
+  const bool group_maximum = value_of(settings, kGroup) == 1;
 
   // Rows of the observation window: the positions of the queries that the sums run over.
   const uint32_t window_begin = view.tokens > view.query_rows ? view.tokens - view.query_rows : 0;
@@ -76,7 +67,7 @@ void score(const Settings& settings, const SelectorView& view, float* scores) {
     double reduced = 0;
     for (uint32_t g = 0; g < view.group_size; ++g) {
       const float* columns = view.columns + size_t{g} * view.rows;
-      const double value = pooled(columns, judged, j, kernel, pool) * scale;
+      const double value = pooled(columns, judged, j, kernel, pool_maximum) * scale;
       reduced = group_maximum ? std::max(reduced, value) : reduced + value;
     }
     if (!group_maximum) reduced /= view.group_size;

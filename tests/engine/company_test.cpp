@@ -33,6 +33,7 @@ const std::vector<std::string> kPlans = {
     "int4 snapkv:0.5 settle=128 sinks=4 recent=32",
     "int8 streaming:96 settle=64 sinks=4 recent=16",
     "int8 snapkv:0.3 settle=prompt",
+    "int8 keydiff:0.5 settle=64 recent=16 budget=pyramid beta=4",
 };
 
 TEST(Company, settled_pages_are_the_same_bytes_for_all_slices_and_threads) {

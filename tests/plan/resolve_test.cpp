@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/file.hpp"
 #include "files.hpp"
 #include "plan/presets.hpp"
+#include "plan/read.hpp"
 #include "plan/resolve_heads.hpp"
 #include "shapes.hpp"
 
@@ -271,6 +273,43 @@ TEST(ResolvePlan, files_and_preset_folders_are_read) {
               HasSubstr("did you mean 'exact'?"));
   EXPECT_FALSE(resolve_plan("../mine", tiny_shape(), options).ok());
   EXPECT_THAT(problem_of((folder / "none.json").string()), HasSubstr("none.json"));
+}
+
+TEST(ResolvePlan, parameters_of_selector_and_budget_stand_side_by_side) {
+  const Plan plan = plan_of("lagkv:0.5 lag=64 budget=pyramid beta=7.5");
+  EXPECT_EQ(plan.keep.budget->name, "pyramid");
+  const Settings expected = {{"beta", 7.5}, {"lag", 64}, {"skip", 4}};
+  EXPECT_EQ(plan.keep.settings, expected);
+  EXPECT_EQ(plan_to_json(plan)["keep"]["beta"], 7.5);
+  EXPECT_EQ(plan_of(dump_json(plan_to_json(plan))).identity, plan.identity);
+  EXPECT_NE(plan_of("lagkv:0.5 lag=64 budget=pyramid").identity, plan.identity);
+}
+
+TEST(ResolvePlan, parameters_of_a_budget_that_is_not_used_are_refused) {
+  const auto plan = resolve_plan("lagkv:0.5 beta=7", tiny_shape(), {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_THAT(plan.error().message, HasSubstr("beta"));
+}
+
+TEST(ResolvePlan, bytes_are_refused_where_the_budget_does_not_take_them) {
+  const auto plan = resolve_plan("knorm:1MiB budget=pyramid", tiny_shape(), {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_THAT(plan.error().message, HasSubstr("'pyramid' takes a ratio or tokens, not bytes"));
+}
+
+TEST(ResolvePlan, no_parameter_has_the_name_of_another_key) {
+  std::vector<std::string_view> keys = keep_keys();
+  for (const std::string_view key : plan_keys()) keys.push_back(key);
+  for (const Selector* selector : selectors()) {
+    for (const Budget* budget : budgets()) {
+      std::vector<std::string_view> all = keys;
+      for (const Parameter& parameter : selector->parameters) all.push_back(parameter.name);
+      for (const Parameter& parameter : budget->parameters) all.push_back(parameter.name);
+      std::sort(all.begin(), all.end());
+      EXPECT_EQ(std::adjacent_find(all.begin(), all.end()), all.end())
+          << selector->name << " with " << budget->name;
+    }
+  }
 }
 
 }  // namespace

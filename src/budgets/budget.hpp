@@ -36,9 +36,14 @@ struct BudgetRequest {
   // Sinks and exact tail: of each head's rows so many are exact ones of exact_row_bytes each.
   uint32_t exact_rows = 0;
   uint32_t exact_row_bytes = 0;
-  // One score per row of each head, where the budget asked for them: [heads][rows of the head].
+  // Where the budget asked for scores, and once there are any: of each head the scores of the rows
+  // that may be dropped, in the order of positions, and how many rows it holds besides.
   std::span<const std::span<const float>> scores = {};
+  std::span<const uint32_t> fixed_rows = {};
 };
+
+// Within what a budget moves rows from head to head, so that only their sum is known ahead.
+enum class Scope : uint8_t { head, layer, model };
 
 struct Budget {
   std::string_view name;
@@ -46,14 +51,19 @@ struct Budget {
   bool needs_scores = false;
   bool needs_table = false;
   bool takes_bytes = false;  // besides ratios and tokens
+  Scope scope = Scope::head;
   std::span<const Parameter> parameters = {};
   // counts [heads]: rows each head may keep of `tokens` tokens, protected rows included. Never more
   // than `tokens`; rounding never exceeds the amount. Exact: bytes are spent to less than one row.
-  // Layers that read another layer's rows (shape.owner) repeat its counts and cost nothing.
+  // Layers that read another layer's rows (shape.owner) repeat its counts and cost nothing. Without
+  // scores: what the heads would keep if all scores were alike.
   void (*counts)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
   // [heads] The most that counts() could answer for any number of tokens up to `tokens`, scores
   // unknown. Monotonic in `tokens`.
   void (*upper_bound)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
+  // Where scope is not `head`: [heads] shares whose sum over the heads of a scope that scope never
+  // exceeds, protected rows apart: a head holds them even where its share is smaller. Monotonic.
+  void (*shares)(const BudgetRequest& request, std::span<uint32_t> counts) = nullptr;
 };
 
 std::span<const Budget* const> budgets();

@@ -7,7 +7,8 @@
 namespace skvis {
 
 std::span<const Budget* const> budgets() {
-  static constexpr std::array<const Budget*, 3> kAll = {&kUniform, &kTable, &kPyramid};
+  static constexpr std::array<const Budget*, 5> kAll = {&kUniform, &kTable, &kPyramid, &kAda,
+                                                        &kCrossLayer};
   return kAll;
 }
 

@@ -175,30 +175,87 @@ CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32
   return {held, std::min(held, pages_for(unjudged, kPageSlots) + 1)};
 }
 
-Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
-  std::vector<uint32_t> budgets(heads(), tokens);
-  if (plan_.drops()) plan_.keep.budget->upper_bound(plan_.budget_request(tokens), budgets);
-  const size_t open_rows = most_open_rows(prompt, tokens);
+// Sealed pages of the heads of a layer, or of all, by page class. What each head can hold is known,
+// and where a budget moves rows from head to head, what all of these hold together.
+class CacheLayout::PageSum {
+ public:
+  explicit PageSum(size_t classes) : alone_(classes), sharing_(classes), beside_(classes) {}
+  void add(const HeadLayout& head, const SealedPages& pages) {
+    alone_[head.sealed] += pages.held;
+    beside_[head.sealed] += pages.beside;
+  }
+  // A head whose rows may go to others of this sum, or theirs to it; `share` of them are its own.
+  void add_sharing(const HeadLayout& head, const SealedPages& pages, uint64_t share) {
+    sharing_[head.sealed] += pages.held;
+    beside_[head.sealed] += pages.beside;
+    shared_rows_ += share;
+    ++sharing_heads_;
+  }
+  // Wherever shared rows go: no more pages than they fill, and one of each head that is not full.
+  size_t held(PageClass i) const {
+    const uint64_t filled = (shared_rows_ + sharing_heads_ * (kPageSlots - 1)) / kPageSlots;
+    return alone_[i] + std::min<size_t>(sharing_[i], filled);
+  }
+  size_t beside(PageClass i) const { return std::min(beside_[i], held(i)); }
 
-  // Settling works through the layers: pages exist twice in one of them only.
-  std::vector<size_t> held(class_bytes_.size());
-  std::vector<size_t> beside(class_bytes_.size());
-  std::vector<size_t> in_layer(class_bytes_.size());
-  size_t owned_heads = 0;
-  for (uint32_t index = 0; index < heads(); ++index) {
-    const HeadLayout& head = heads_[index];
-    if (index % shape().kv_heads == 0) std::fill(in_layer.begin(), in_layer.end(), 0);
-    if (!head.owned) continue;
-    ++owned_heads;
-    const SealedPages pages = most_sealed(head, budgets[index], open_rows, tokens);
-    held[head.sealed] += pages.held;
-    in_layer[head.sealed] += pages.beside;
-    beside[head.sealed] = std::max(beside[head.sealed], in_layer[head.sealed]);
+ private:
+  std::vector<size_t> alone_;
+  std::vector<size_t> sharing_;
+  std::vector<size_t> beside_;
+  uint64_t shared_rows_ = 0;
+  uint64_t sharing_heads_ = 0;
+};
+
+// The most sealed pages that a sequence holds, and settling adds to them: it works through the
+// layers, so that pages exist twice in one of them only.
+Quota CacheLayout::most_sealed_pages(uint32_t tokens, size_t open_rows) const {
+  std::vector<uint32_t> budgets(heads(), tokens);
+  std::vector<uint32_t> shares(heads(), 0);
+  Scope scope = Scope::head;
+  if (plan_.drops()) {
+    const Budget& budget = *plan_.keep.budget;
+    const BudgetRequest request = plan_.budget_request(tokens);
+    budget.upper_bound(request, budgets);
+    scope = budget.scope;
+    if (scope != Scope::head) budget.shares(request, shares);
+  }
+  const size_t classes = class_bytes_.size();
+  PageSum of_model(classes);
+  std::vector<size_t> held(classes);
+  std::vector<size_t> beside(classes);
+  for (uint32_t layer = 0; layer < shape().layers; ++layer) {
+    PageSum of_layer(classes);
+    for (uint32_t index = shape().index({layer, 0}); index < shape().index({layer + 1, 0});
+         ++index) {
+      const HeadLayout& head = heads_[index];
+      if (!head.owned) continue;
+      const SealedPages pages = most_sealed(head, budgets[index], open_rows, tokens);
+      const uint32_t kept = std::max(shares[index], plan_.sinks + plan_.protected_tail());
+      const uint32_t share = std::min(kept, tokens) - std::min({kept, tokens, plan_.sinks});
+      const auto add = [&](PageSum& sum, bool sharing) {
+        sharing ? sum.add_sharing(head, pages, share) : sum.add(head, pages);
+      };
+      add(of_layer, head.selectable && scope == Scope::layer);
+      add(of_model, head.selectable && scope != Scope::head);
+    }
+    for (PageClass i = 0; i < classes; ++i) {
+      held[i] += of_layer.held(i);
+      beside[i] = std::max(beside[i], of_layer.beside(i));
+    }
   }
   Quota quota;
-  for (PageClass i = 0; i < held.size(); ++i) {
-    if (held[i] > 0) quota.emplace_back(i, held[i] + beside[i]);
+  for (PageClass i = 0; i < classes; ++i) {
+    const size_t most = std::min(held[i], of_model.held(i));
+    if (most > 0) quota.emplace_back(i, most + std::min(most, beside[i]));
   }
+  return quota;
+}
+
+Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
+  const size_t open_rows = most_open_rows(prompt, tokens);
+  Quota quota = most_sealed_pages(tokens, open_rows);
+  const auto owned_heads = static_cast<size_t>(
+      std::count_if(heads_.begin(), heads_.end(), [](const HeadLayout& h) { return h.owned; }));
   // The first open page may begin with rows that are sealed already.
   quota.emplace_back(open_, owned_heads * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
   if (plan_.sinks > 0) quota.emplace_back(sinks_, owned_heads);

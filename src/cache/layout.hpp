@@ -91,6 +91,8 @@ class CacheLayout {
     size_t held = 0;
     size_t beside = 0;
   };
+  class PageSum;
+  Quota most_sealed_pages(uint32_t tokens, size_t open_rows) const;
   SealedPages most_sealed(const HeadLayout& head, uint32_t budget, size_t open_rows,
                           uint32_t tokens) const;
   size_t most_open_rows(uint32_t prompt, uint32_t tokens) const;

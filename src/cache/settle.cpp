@@ -100,10 +100,20 @@ void Settle::score(uint32_t index) {
 
 void Settle::count() {
   BudgetRequest request = plan_.budget_request(at_);
-  std::vector<std::span<const float>> scores;
+  std::vector<std::vector<float>> judged(layout_.heads());
+  std::vector<std::span<const float>> scores(layout_.heads());
+  std::vector<uint32_t> fixed(layout_.heads());
   if (plan_.keep.budget->needs_scores) {
-    for (const HeadWork& work : work_) scores.emplace_back(work.scores);
+    for (uint32_t index = 0; index < layout_.heads(); ++index) {
+      const HeadWork& work = work_[index];
+      for (size_t i = 0; i < work.rows.size(); ++i) {
+        if (droppable(layout_.head(index), work.rows[i])) judged[index].push_back(work.scores[i]);
+      }
+      scores[index] = judged[index];
+      fixed[index] = static_cast<uint32_t>(work.rows.size() - judged[index].size());
+    }
     request.scores = scores;
+    request.fixed_rows = fixed;
   }
   plan_.keep.budget->counts(request, counts_);
 }

@@ -34,6 +34,7 @@ const std::vector<std::string> kPlans = {
     "int8 streaming:96 settle=64 sinks=4 recent=16",
     "int8 snapkv:0.3 settle=prompt",
     "int8 keydiff:0.5 settle=64 recent=16 budget=pyramid beta=4",
+    "int8 snapkv:0.4 settle=64 observe=16 budget=ada",
 };
 
 TEST(Company, settled_pages_are_the_same_bytes_for_all_slices_and_threads) {

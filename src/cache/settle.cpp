@@ -40,6 +40,8 @@ class Settle {
   };
 
   void score(uint32_t head);
+  void average_scores(uint32_t layer);
+  void score_layer(uint32_t layer);
   void count();
   bool droppable(const HeadLayout& head, const LiveRow& row) const;
   void choose(uint32_t head);
@@ -96,6 +98,33 @@ void Settle::score(uint32_t index) {
   if (needs.keys) view.keys = gather(Role::key, keys);
   if (needs.values) view.values = gather(Role::value, values);
   plan_.keep.selector->score(plan_.keep.settings, view, work.scores.data());
+}
+
+// Gives every row of the layer's heads the mean score of the rows at its position.
+void Settle::average_scores(uint32_t layer) {
+  const uint32_t heads = layout_.shape().kv_heads;
+  std::vector<double> sums(at_);
+  std::vector<uint32_t> counts(at_);
+  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
+    const HeadWork& work = work_[index];
+    for (size_t i = 0; i < work.scores.size(); ++i) {
+      sums[work.rows[i].position] += work.scores[i];
+      ++counts[work.rows[i].position];
+    }
+  }
+  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
+    HeadWork& work = work_[index];
+    for (size_t i = 0; i < work.scores.size(); ++i) {
+      const uint32_t position = work.rows[i].position;
+      work.scores[i] = static_cast<float>(sums[position] / counts[position]);
+    }
+  }
+}
+
+void Settle::score_layer(uint32_t layer) {
+  const uint32_t heads = layout_.shape().kv_heads;
+  threads_.run(heads, [&](size_t i, size_t) { score(layer * heads + static_cast<uint32_t>(i)); });
+  if (plan_.keep.selector->per_layer) average_scores(layer);
 }
 
 void Settle::count() {
@@ -310,9 +339,9 @@ Result<void> Settle::seal_layer(uint32_t layer) {
   const uint32_t first = layer * heads;
   const bool scored = plan_.drops() && plan_.keep.budget->needs_scores;
   std::atomic<bool> finite{true};
+  if (plan_.drops() && !scored) score_layer(layer);
   threads_.run(heads, [&](size_t i, size_t) {
     const uint32_t index = first + static_cast<uint32_t>(i);
-    if (plan_.drops() && !scored) score(index);
     choose(index);
     arrange(index);
   });
@@ -346,7 +375,7 @@ Result<void> Settle::run() {
   const uint32_t layers = layout_.shape().layers;
   if (plan_.drops()) {
     if (plan_.keep.budget->needs_scores) {
-      threads_.run(layout_.heads(), [&](size_t i, size_t) { score(static_cast<uint32_t>(i)); });
+      for (uint32_t layer = 0; layer < layers; ++layer) score_layer(layer);
     }
     count();
   }

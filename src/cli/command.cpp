@@ -6,6 +6,8 @@
 #include <cstdio>
 
 #include "base/bytes.hpp"
+#include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/log.hpp"
 #include "kernels/table.hpp"
 
@@ -46,6 +48,24 @@ Result<std::unique_ptr<Engine>> start_engine(const ModelOptions& options) {
   ProgressBar bar("loading " + options.model);
   engine.progress = [&](size_t done, size_t total) { bar.update(done, total); };
   return Engine::create(options.model, engine);
+}
+
+Result<std::vector<uint32_t>> read_ids(const std::string& path, size_t vocabulary) {
+  SKVIS_TRY(const std::string text, read_file(path, size_t{64} << 20));
+  SKVIS_TRY(const Json json, parse_json(text, path));
+  if (!json.is_array() || json.empty()) {
+    return fail("{}: expected an array of token ids, found {}", path,
+                json.is_array() ? "an empty array" : json_type(json));
+  }
+  std::vector<uint32_t> ids;
+  for (const Json& id : json) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<uint64_t>() >= vocabulary) {
+      return fail("{}: element {} is {}, expected a token id below {}", path, ids.size(),
+                  dump_json(id), vocabulary);
+    }
+    ids.push_back(id.get<uint32_t>());
+  }
+  return ids;
 }
 
 ProgressBar::ProgressBar(std::string what)

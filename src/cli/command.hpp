@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "engine/engine.hpp"
@@ -24,6 +25,7 @@ void add_logits(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_model(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 
 // Options of every command that runs a model.
@@ -42,6 +44,9 @@ struct ModelOptions {
 
 // Sets up logging and kernels, loads the model with a progress bar, resolves the plan.
 Result<std::unique_ptr<Engine>> start_engine(const ModelOptions& options);
+
+// A JSON file that is an array of token ids, each below `vocabulary`.
+Result<std::vector<uint32_t>> read_ids(const std::string& path, size_t vocabulary);
 
 // A bar on standard error for what takes longer than a moment: drawn in place on a terminal, one
 // line every few seconds elsewhere.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // `skvis logits`: what the model thinks after every token, for tests and comparisons.
-#include "base/file.hpp"
-#include "base/json.hpp"
 #include "base/npy.hpp"
 #include "cli/command.hpp"
 
@@ -15,24 +13,6 @@ struct LogitsOptions {
   uint32_t last = 0;  // 0: all
   uint32_t chunk = kPromptChunk;
 };
-
-Result<std::vector<uint32_t>> read_ids(const std::string& path, size_t vocabulary) {
-  SKVIS_TRY(const std::string text, read_file(path, size_t{64} << 20));
-  SKVIS_TRY(const Json json, parse_json(text, path));
-  if (!json.is_array() || json.empty()) {
-    return fail("{}: expected an array of token ids, found {}", path,
-                json.is_array() ? "an empty array" : json_type(json));
-  }
-  std::vector<uint32_t> ids;
-  for (const Json& id : json) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<uint64_t>() >= vocabulary) {
-      return fail("{}: element {} is {}, expected a token id below {}", path, ids.size(),
-                  dump_json(id), vocabulary);
-    }
-    ids.push_back(id.get<uint32_t>());
-  }
-  return ids;
-}
 
 Result<void> write_logits(const LogitsOptions& options) {
   SKVIS_TRY(const auto engine, start_engine(options.model));

@@ -11,5 +11,7 @@ extern const Selector kSnapkv;
 extern const Selector kKnorm;
 extern const Selector kKeydiff;
 extern const Selector kLagkv;
+extern const Selector kTova;
+extern const Selector kChunk;
 
 }  // namespace skvis

@@ -6,8 +6,8 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 5> kAll = {&kStreaming, &kSnapkv, &kKnorm, &kKeydiff,
-                                                          &kLagkv};
+  static constexpr std::array<const Selector*, 7> kAll = {&kStreaming, &kSnapkv, &kKnorm, &kKeydiff,
+                                                          &kLagkv,     &kTova,   &kChunk};
   return kAll;
 }
 

@@ -65,6 +65,9 @@ struct Selector {
   std::string_view summary;  // one line for tables and --help
   Horizon horizon = Horizon::grid;
   bool sees_later_queries = false;  // the choice depends on queries after the row
+  // One list of rows for all heads of a layer: the mean of their scores, for each position,
+  // decides.
+  bool per_layer = false;
   std::span<const Parameter> parameters = {};
   uint32_t state_per_row = 0;  // floats that live and move with each row
   SelectorNeeds (*needs)(const Settings& settings) = nullptr;

@@ -9,8 +9,9 @@
 // Only rows before the observation window are pooled, and the window's own rows lie outside: their
 // columns are causal, hence biased towards old ones. They get the highest score instead. Pooling
 // comes before the reduction over the group; with maxima the other order would choose differently.
+#include "selectors/snapkv.hpp"
+
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "selectors/entries.hpp"
@@ -18,17 +19,8 @@
 namespace skvis {
 namespace {
 
-constexpr std::array<std::string_view, 2> kPools = {"avg", "max"};
-constexpr std::array<std::string_view, 2> kGroups = {"mean", "max"};
-constexpr Parameter kObserve = {.name = "observe", .fallback = 32, .min = 1, .max = 1024};
-constexpr Parameter kKernel = {.name = "kernel", .fallback = 5, .min = 1, .max = 63, .odd = true};
-constexpr Parameter kPool = {.name = "pool", .fallback = 0, .min = 0, .max = 1, .words = kPools};
-constexpr Parameter kGroup = {.name = "group", .fallback = 0, .min = 0, .max = 1, .words = kGroups};
-constexpr std::array<Parameter, 4> kParameters = {kObserve, kKernel, kPool, kGroup};
-
-SelectorNeeds needs(const Settings& settings) {
-  return {.columns = QueryRows::last, .observe = whole_of(settings, kObserve)};
-}
+constexpr std::array<Parameter, 4> kParameters = {snapkv::kObserve, snapkv::kKernel, snapkv::kPool,
+                                                  snapkv::kGroup};
 
 // A damaged column must not decide: NaN, infinite and negative sums count as no attention.
 double clean(float sum) {
@@ -48,6 +40,14 @@ double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, 
     largest = std::max(largest, value);
   }
   return maximum ? largest : sum / kernel;
+}
+
+}  // namespace
+
+namespace snapkv {
+
+SelectorNeeds needs(const Settings& settings) {
+  return {.columns = QueryRows::last, .observe = whole_of(settings, kObserve)};
 }
 
 void score(const Settings& settings, const SelectorView& view, float* scores) {
@@ -77,7 +77,7 @@ void score(const Settings& settings, const SelectorView& view, float* scores) {
   std::fill(scores + judged, scores + view.rows, highest + 1.0f);
 }
 
-}  // namespace
+}  // namespace snapkv
 
 const Selector kSnapkv = {
     .name = "snapkv",
@@ -85,8 +85,8 @@ const Selector kSnapkv = {
     .horizon = Horizon::grid,
     .sees_later_queries = true,
     .parameters = kParameters,
-    .needs = needs,
-    .score = score,
+    .needs = snapkv::needs,
+    .score = snapkv::score,
 };
 
 }  // namespace skvis

@@ -11,6 +11,7 @@ extern const Budget kTable;
 extern const Budget kPyramid;
 extern const Budget kAda;
 extern const Budget kCrossLayer;
+extern const Budget kCalibrated;
 
 // Rows that a head would hold of `tokens` tokens if none were dropped: a sliding layer's are at
 // most its window, and a layer that reads another layer's rows has none.

@@ -7,8 +7,8 @@
 namespace skvis {
 
 std::span<const Budget* const> budgets() {
-  static constexpr std::array<const Budget*, 5> kAll = {&kUniform, &kTable, &kPyramid, &kAda,
-                                                        &kCrossLayer};
+  static constexpr std::array<const Budget*, 6> kAll = {&kUniform, &kTable,      &kPyramid,
+                                                        &kAda,     &kCrossLayer, &kCalibrated};
   return kAll;
 }
 

@@ -26,6 +26,7 @@ void add_tokenize(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_model(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
+void add_calibrate(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 
 // Options of every command that runs a model.

@@ -48,6 +48,7 @@ int run_cli(int argc, const char* const* argv) {
   add_logits(app, action);
   add_tokenize(app, action);
   add_eval(app, action);
+  add_calibrate(app, action);
   add_bench(app, action);
   try {
     app.parse(argc, argv);

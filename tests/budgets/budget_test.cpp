@@ -18,6 +18,7 @@ struct World {
   std::vector<uint8_t> selectable;
   Amount amount;
   uint32_t tokens = 0;
+  uint32_t protected_rows = 0;
   uint32_t exact_rows = 0;
   uint32_t exact_row_bytes = 0;
 
@@ -36,6 +37,7 @@ struct World {
             .row_bytes = row_bytes,
             .selectable = selectable,
             .tokens = tokens,
+            .protected_rows = protected_rows,
             .exact_rows = exact_rows,
             .exact_row_bytes = exact_row_bytes,
             .scores = {}};
@@ -245,6 +247,20 @@ TEST(TableBudget, every_head_keeps_its_own_amount) {
   EXPECT_EQ(world.bound("table"), world.counts("table"));
   world.selectable[1] = 0;
   EXPECT_EQ(world.counts("table")[1], 1001u);
+}
+
+TEST(CalibratedBudget, the_table_is_a_share_of_the_rows_that_may_be_dropped) {
+  World world(1, 3, 100);
+  world.table = {{AmountUnit::ratio, 0.25}, {AmountUnit::ratio, 1.0}, {AmountUnit::ratio, 0.0}};
+  world.protected_rows = 36;
+  world.tokens = 1036;
+  EXPECT_EQ(world.counts("calibrated"), (Counts{286, 1036, 36}));
+  EXPECT_EQ(world.bound("calibrated"), world.counts("calibrated"));
+  world.tokens = 20;
+  EXPECT_EQ(world.counts("calibrated"), (Counts{20, 20, 20}));
+  world.selectable = {0, 1, 1};
+  world.tokens = 1036;
+  EXPECT_EQ(world.counts("calibrated"), (Counts{1036, 1036, 36}));
 }
 
 TEST(BudgetRegistry, names_are_unique_complete_and_found) {

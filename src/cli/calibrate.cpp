@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// `skvis calibrate`: what is measured once per model and then used by plans.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "bench/calibrate.hpp"
+#include "cli/command.hpp"
+
+namespace skvis {
+namespace {
+
+constexpr size_t kMostText = size_t{1} << 30;
+
+struct CalibrateOptions {
+  ModelOptions model;
+  std::string selector = "snapkv";
+  double ratio = 0.5;
+  double alpha = 2;
+  bool across_layers = false;
+  std::vector<std::string> texts;
+  uint32_t samples = 50;
+  uint32_t tokens = 1500;
+  std::string out;
+};
+
+// Every text gives the same number of samples, spread evenly over it.
+Result<std::vector<std::vector<uint32_t>>> cut_samples(const CalibrateOptions& options,
+                                                       const Tokenizer& tokenizer) {
+  std::vector<std::vector<uint32_t>> samples;
+  for (size_t i = 0; i < options.texts.size(); ++i) {
+    const size_t wanted = options.samples * (i + 1) / options.texts.size() -
+                          options.samples * i / options.texts.size();
+    if (wanted == 0) continue;
+    SKVIS_TRY(const std::string text, read_file(options.texts[i], kMostText));
+    SKVIS_TRY(const std::vector<uint32_t> ids, tokenizer.encode(text));
+    if (ids.size() < wanted * options.tokens) {
+      return fail(
+          "{}: {} tokens are too few for {} samples of {}; give more texts or --samples or"
+          " --tokens fewer",
+          options.texts[i], ids.size(), wanted, options.tokens);
+    }
+    for (size_t k = 0; k < wanted; ++k) {
+      // The middle of each part: books begin with title pages and tables.
+      const size_t offset = (ids.size() - options.tokens) * (2 * k + 1) / (2 * wanted);
+      const auto begin = ids.begin() + static_cast<ptrdiff_t>(offset);
+      samples.emplace_back(begin, begin + options.tokens);
+    }
+  }
+  return samples;
+}
+
+Json matrix(std::span<const double> values, const CacheShape& shape) {
+  Json rows = Json::array();
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    Json row = Json::array();
+    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+      row.push_back(std::round(values[shape.index({layer, head})] * 1e4) / 1e4);
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+// A plan for the grid with the measured table in place of the budget that was measured.
+Json calibrated_plan(const CalibrateOptions& options, const Plan& measured,
+                     const BudgetProfile& profile) {
+  Json plan = plan_to_json(measured);
+  Json& keep = plan["keep"];
+  for (const Parameter& parameter : measured.keep.budget->parameters) {
+    keep.erase(std::string(parameter.name));
+  }
+  keep.erase("ratio");
+  keep["budget"] = "calibrated";
+  keep["table"] = matrix(profile.budget(options.alpha), measured.shape);
+  Json result = {
+      {"name", fmt::format("{}-{:g}", measured.keep.selector->name, options.ratio * 100)},
+      {"description",
+       fmt::format("What {} keeps at {:g}, shared among the heads as {} samples of {} tokens have "
+                   "it: mean plus {:g} deviations.",
+                   measured.keep.selector->name, options.ratio, options.samples, options.tokens,
+                   options.alpha)},
+      {"source", "Tangram (arXiv 2606.06302)."},
+      {"sinks", measured.sinks},
+      {"recent", measured.recent},
+      {"settle", 256},
+      {"keep", std::move(keep)}};
+  return result;
+}
+
+Result<void> calibrate_budget(CalibrateOptions options) {
+  options.model.plan =
+      fmt::format("{} ratio={} budget={} safeguard=0 settle=prompt", "keep=" + options.selector,
+                  options.ratio, options.across_layers ? "cross-layer" : "ada");
+  SKVIS_TRY(const auto engine, start_engine(options.model));
+  const LoadedModel& model = engine->model();
+  if (!model.tokenizer) return fail("{}: {}", options.model.model, model.tokenizer_problem);
+  SKVIS_TRY(const auto samples, cut_samples(options, *model.tokenizer));
+  ProgressBar bar("calibrating");
+  SKVIS_TRY(const HeadShares shares, measure_shares(*engine, samples, [&](size_t done, size_t all) {
+              bar.update(done, all);
+            }));
+  const BudgetProfile profile = profile_of(shares);
+  const BudgetPrice price = price_of(profile.budget(options.alpha), shares);
+  const auto [least, most] = std::minmax_element(profile.mean.begin(), profile.mean.end());
+  fmt::print("{} samples of {} tokens, plan '{}'\n", samples.size(), options.tokens,
+             options.model.plan);
+  fmt::print(
+      "heads keep {:.1f} to {:.1f} % of the rows that can be dropped; deviation of a head "
+      "{:.1f} % at most\n",
+      *least * 100, *most * 100,
+      *std::max_element(profile.deviation.begin(), profile.deviation.end()) * 100);
+  fmt::print("rank correlation of a sample with the mean {:.3f}, {:.3f} at worst\n",
+             profile.correlation_mean, profile.correlation_worst);
+  fmt::print("at alpha {:g}: {:.2f} times the mean reserved, {:.2f} % of kept rows cut off\n",
+             options.alpha, price.reserve, price.cut * 100);
+  Json plan = calibrated_plan(options, engine->plan(), profile);
+  SKVIS_CHECK(write_file(options.out, plan.dump(1) + "\n"));
+  fmt::print("plan written to {}; try: skvis plan {}\n", options.out, options.out);
+  return {};
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, Action& action) {
+  CLI::App* calibrate =
+      app.add_subcommand("calibrate", "Measure what plans need to know of a model");
+  calibrate->require_subcommand(1);
+  auto options = std::make_shared<CalibrateOptions>();
+  CLI::App* budget = calibrate->add_subcommand(
+      "budget", "How much each head keeps of texts, as a plan with the budget 'calibrated'");
+  options->model.add_to(*budget);
+  budget->remove_option(budget->get_option("--kv"));
+  budget->add_option("--selector", options->selector, "Selector and its parameters, as in a plan")
+      ->capture_default_str();
+  budget->add_option("--ratio", options->ratio, "Share of all tokens that is kept")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 1.0));
+  budget->add_option("--alpha", options->alpha, "Deviations above the mean that a head may keep")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 10.0));
+  budget->add_flag("--across-layers", options->across_layers,
+                   "Share rows among all heads, not only those of a layer");
+  budget->add_option("--text", options->texts, "Text files that samples are cut from")->required();
+  budget->add_option("--samples", options->samples, "Samples in all")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 10000u));
+  budget->add_option("--tokens", options->tokens, "Tokens of a sample")
+      ->capture_default_str()
+      ->check(CLI::Range(16u, 1u << 20));
+  budget->add_option("--out", options->out, "The plan")->required();
+  budget->footer(
+      "Example:\n  skvis calibrate budget --selector snapkv --ratio 0.5 --text book.txt --out "
+      "snapkv-50.json\n  skvis serve --kv snapkv-50.json");
+  budget->callback(
+      [options, &action] { action = [options] { return calibrate_budget(*options); }; });
+}
+
+}  // namespace skvis

@@ -35,7 +35,7 @@ std::vector<double> ranks_of(std::span<const double> values) {
 std::vector<double> shares_of(const SequenceCache& sequence, uint32_t tokens) {
   const CacheLayout& layout = sequence.layout();
   const Plan& plan = layout.plan();
-  const uint32_t fixed = std::min(tokens, plan.sinks + plan.protected_tail());
+  const uint32_t fixed = std::min(tokens, plan.protected_rows());
   const KeptRows kept = kept_rows(sequence);
   std::vector<double> shares;
   for (uint32_t head = 0; head < layout.heads(); ++head) {
@@ -114,6 +114,28 @@ BudgetPrice price_of(std::span<const double> budget, const HeadShares& shares) {
   }
   if (kept == 0) return {};
   return {.reserve = sum_of(budget) * static_cast<double>(shares.size()) / kept, .cut = cut / kept};
+}
+
+Json calibrated_plan(const Plan& measured, std::span<const double> budget) {
+  const CacheShape& shape = measured.shape;
+  Json keep = plan_to_json(measured)["keep"];
+  for (const Parameter& parameter : measured.keep.budget->parameters) {
+    keep.erase(std::string(parameter.name));
+  }
+  for (const char* amount : {"ratio", "tokens"}) keep.erase(amount);
+  keep["budget"] = "calibrated";
+  keep["table"] = Json::array();
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    Json row = Json::array();
+    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+      row.push_back(std::round(budget[shape.index({layer, head})] * 1e4) / 1e4);
+    }
+    keep["table"].push_back(std::move(row));
+  }
+  return {{"sinks", measured.sinks},
+          {"recent", measured.recent},
+          {"settle", SettleRule{}.step},
+          {"keep", std::move(keep)}};
 }
 
 }  // namespace skvis

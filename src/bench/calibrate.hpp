@@ -48,4 +48,8 @@ struct BudgetPrice {
 };
 BudgetPrice price_of(std::span<const double> budget, const HeadShares& shares);
 
+// A plan for the grid that keeps as `measured` does, with `budget` [heads] as the table of the
+// budget `calibrated`, to four digits. Every row is stored in F16.
+Json calibrated_plan(const Plan& measured, std::span<const double> budget);
+
 }  // namespace skvis

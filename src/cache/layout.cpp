@@ -166,7 +166,7 @@ CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32
   // A last page that is not full yet is packed anew with the rows that follow.
   if (!head.selectable) return {pages_for(most, kPageSlots), 1};
   // Rows that may not be dropped are kept even where the budget is smaller.
-  const size_t kept = std::max<size_t>(budget, size_t{plan_.sinks} + plan_.protected_tail());
+  const size_t kept = std::max<size_t>(budget, plan_.protected_rows());
   const size_t held =
       pages_for(std::min(most, kept - std::min<size_t>(kept, plan_.sinks)), kPageSlots);
   if (!head.judged_once) return {held, held};
@@ -230,7 +230,7 @@ Quota CacheLayout::most_sealed_pages(uint32_t tokens, size_t open_rows) const {
       const HeadLayout& head = heads_[index];
       if (!head.owned) continue;
       const SealedPages pages = most_sealed(head, budgets[index], open_rows, tokens);
-      const uint32_t kept = std::max(shares[index], plan_.sinks + plan_.protected_tail());
+      const uint32_t kept = std::max(shares[index], plan_.protected_rows());
       const uint32_t share = std::min(kept, tokens) - std::min({kept, tokens, plan_.sinks});
       const auto add = [&](PageSum& sum, bool sharing) {
         sharing ? sum.add_sharing(head, pages, share) : sum.add(head, pages);

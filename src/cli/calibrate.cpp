@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
@@ -53,44 +52,6 @@ Result<std::vector<std::vector<uint32_t>>> cut_samples(const CalibrateOptions& o
   return samples;
 }
 
-Json matrix(std::span<const double> values, const CacheShape& shape) {
-  Json rows = Json::array();
-  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-    Json row = Json::array();
-    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
-      row.push_back(std::round(values[shape.index({layer, head})] * 1e4) / 1e4);
-    }
-    rows.push_back(std::move(row));
-  }
-  return rows;
-}
-
-// A plan for the grid with the measured table in place of the budget that was measured.
-Json calibrated_plan(const CalibrateOptions& options, const Plan& measured,
-                     const BudgetProfile& profile) {
-  Json plan = plan_to_json(measured);
-  Json& keep = plan["keep"];
-  for (const Parameter& parameter : measured.keep.budget->parameters) {
-    keep.erase(std::string(parameter.name));
-  }
-  keep.erase("ratio");
-  keep["budget"] = "calibrated";
-  keep["table"] = matrix(profile.budget(options.alpha), measured.shape);
-  Json result = {
-      {"name", fmt::format("{}-{:g}", measured.keep.selector->name, options.ratio * 100)},
-      {"description",
-       fmt::format("What {} keeps at {:g}, shared among the heads as {} samples of {} tokens have "
-                   "it: mean plus {:g} deviations.",
-                   measured.keep.selector->name, options.ratio, options.samples, options.tokens,
-                   options.alpha)},
-      {"source", "Tangram (arXiv 2606.06302)."},
-      {"sinks", measured.sinks},
-      {"recent", measured.recent},
-      {"settle", 256},
-      {"keep", std::move(keep)}};
-  return result;
-}
-
 Result<void> calibrate_budget(CalibrateOptions options) {
   options.model.plan =
       fmt::format("{} ratio={} budget={} safeguard=0 settle=prompt", "keep=" + options.selector,
@@ -117,7 +78,14 @@ Result<void> calibrate_budget(CalibrateOptions options) {
              profile.correlation_mean, profile.correlation_worst);
   fmt::print("at alpha {:g}: {:.2f} times the mean reserved, {:.2f} % of kept rows cut off\n",
              options.alpha, price.reserve, price.cut * 100);
-  Json plan = calibrated_plan(options, engine->plan(), profile);
+  Json plan = calibrated_plan(engine->plan(), profile.budget(options.alpha));
+  plan["name"] = fmt::format("{}-{:g}", engine->plan().keep.selector->name, options.ratio * 100);
+  plan["description"] = fmt::format(
+      "What {} keeps at {:g}, shared among the heads as {} samples of {} tokens have it: mean plus "
+      "{:g} deviations.",
+      engine->plan().keep.selector->name, options.ratio, options.samples, options.tokens,
+      options.alpha);
+  plan["source"] = "Tangram (arXiv 2606.06302).";
   SKVIS_CHECK(write_file(options.out, plan.dump(1) + "\n"));
   fmt::print("plan written to {}; try: skvis plan {}\n", options.out, options.out);
   return {};

@@ -111,7 +111,7 @@ BudgetRequest Plan::budget_request(uint32_t tokens) const {
           .row_bytes = row_bytes,
           .selectable = selectable,
           .tokens = tokens,
-          .protected_rows = sinks + protected_tail(),
+          .protected_rows = protected_rows(),
           .exact_rows = sinks + exact,
           .exact_row_bytes = exact_row_bytes(),
           .scores = {}};

@@ -62,6 +62,8 @@ struct Plan {
 
   // Newest rows that are never dropped at a grid point: the exact tail and `recent` overlap.
   uint32_t protected_tail() const { return exact > recent ? exact : recent; }
+  // Rows of every head that are never dropped: the sinks and these.
+  uint32_t protected_rows() const { return sinks + protected_tail(); }
   bool drops() const { return keep.selector != nullptr; }
   const HeadPlan& head(HeadId id) const { return heads[shape.index(id)]; }
   BudgetRequest budget_request(uint32_t tokens) const;  // views into this plan; do not outlive it

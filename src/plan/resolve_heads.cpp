@@ -124,7 +124,7 @@ uint64_t protected_bytes(const Plan& plan, uint32_t head) {
 
 void check_tokens(const Amount& amount, std::string_view where, const Plan& plan,
                   Problems& problems) {
-  const uint64_t least = uint64_t{plan.sinks} + plan.protected_tail();
+  const uint64_t least = plan.protected_rows();
   if (amount.unit != AmountUnit::tokens || amount.value >= static_cast<double>(least)) return;
   problems.add(
       "{}: {} tokens per head are fewer than the {} that are never dropped (sinks {}, then"
@@ -212,7 +212,7 @@ void check_plan(const Plan& plan, Problems& problems) {
   const SettleRule& settle = plan.settle;
   const bool grid = settle.step != 0 || !settle.positions.empty();
   if (!settle.positions.empty() && !settle.at_prompt_end) {
-    const uint64_t untouched = uint64_t{plan.sinks} + plan.protected_tail();
+    const uint64_t untouched = plan.protected_rows();
     if (settle.positions.back() <= untouched) {
       problems.add(
           "settle: at the last position, {}, all rows are still sinks, exact or recent"

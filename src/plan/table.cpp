@@ -25,7 +25,7 @@ std::vector<HeadBytes> head_bytes(const Plan& plan, uint32_t tokens) {
   const CacheShape& shape = plan.shape;
   std::vector<uint32_t> counts(shape.heads(), tokens);
   if (plan.drops()) plan.keep.budget->counts(plan.budget_request(tokens), counts);
-  const uint64_t least = uint64_t{plan.sinks} + plan.protected_tail();
+  const uint64_t least = plan.protected_rows();
   std::vector<HeadBytes> heads(shape.heads());
   for (uint32_t i = 0; i < shape.heads(); ++i) {
     const uint32_t layer = shape.head(i).layer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entries of the registry, one per file of this room.
+// The entries of the registry, one per file of this room, and what they share.
 #pragma once
 
 #include "selectors/selector.hpp"
@@ -13,5 +13,8 @@ extern const Selector kKeydiff;
 extern const Selector kLagkv;
 extern const Selector kTova;
 extern const Selector kChunk;
+
+// The length of row j, in double.
+double norm_of(const RowsView& rows, size_t j);
 
 }  // namespace skvis

@@ -17,12 +17,6 @@ namespace {
 
 constexpr double kShortest = 1e-8;
 
-double norm(const float* x, size_t width) {
-  double squares = 0;
-  for (size_t c = 0; c < width; ++c) squares += double{x[c]} * x[c];
-  return std::sqrt(squares);
-}
-
 SelectorNeeds needs(const Settings&) {
   return {.keys = true};
 }
@@ -32,7 +26,7 @@ void score(const Settings&, const SelectorView& view, float* scores) {
   std::vector<double> anchor(width);
   for (uint32_t j = 0; j < view.rows; ++j) {
     const float* key = view.keys.row(j);
-    const double length = std::max(norm(key, width), kShortest);
+    const double length = std::max(norm_of(view.keys, j), kShortest);
     for (size_t c = 0; c < width; ++c) anchor[c] += key[c] / length;
   }
   double squares = 0;
@@ -42,7 +36,8 @@ void score(const Settings&, const SelectorView& view, float* scores) {
     const float* key = view.keys.row(j);
     double dot = 0;
     for (size_t c = 0; c < width; ++c) dot += anchor[c] * key[c];
-    scores[j] = -static_cast<float>(dot / (std::max(norm(key, width), kShortest) * anchor_length));
+    scores[j] =
+        -static_cast<float>(dot / (std::max(norm_of(view.keys, j), kShortest) * anchor_length));
   }
 }
 

@@ -4,8 +4,6 @@
 //   score[j] = -|k[j]|
 //
 // A rotation keeps the norm, so that keys before and after RoPE, or a Hadamard transform, agree.
-#include <cmath>
-
 #include "selectors/entries.hpp"
 
 namespace skvis {
@@ -17,10 +15,7 @@ SelectorNeeds needs(const Settings&) {
 
 void score(const Settings&, const SelectorView& view, float* scores) {
   for (uint32_t j = 0; j < view.rows; ++j) {
-    const float* key = view.keys.row(j);
-    double squares = 0;
-    for (size_t c = 0; c < view.keys.head_dim; ++c) squares += double{key[c]} * key[c];
-    scores[j] = -static_cast<float>(std::sqrt(squares));
+    scores[j] = -static_cast<float>(norm_of(view.keys, j));
   }
 }
 

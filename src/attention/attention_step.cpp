@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "attention/fused.hpp"
+#include "attention/observation.hpp"
 #include "attention/statistics.hpp"
 #include "attention/tiles.hpp"
 #include "base/aligned.hpp"
@@ -38,25 +39,6 @@ struct FusedJoin {
   size_t first;
   size_t last;
 };
-
-// Is a row of a slice among those whose probabilities are summed? Sampled rows lie evenly, and end
-// with the last.
-bool in_columns(const StepRequests& requests, uint32_t row, uint32_t rows) {
-  const uint32_t from_end = rows - 1 - row;
-  switch (requests.columns) {
-    case QueryRows::none:
-      return false;
-    case QueryRows::last:
-      return from_end < requests.column_rows;
-    case QueryRows::sampled: {
-      const uint32_t step = std::max(1u, rows / std::max(1u, requests.column_rows));
-      return from_end % step == 0 && from_end / step < requests.column_rows;
-    }
-    case QueryRows::all:
-      break;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -103,6 +85,8 @@ struct AttentionStep::State {
   void run_fused(uint32_t owner, const FusedItem& item, WorkerScratch& scratch);
   void join(uint32_t layer, uint32_t owner, const FusedJoin& items, WorkerScratch& scratch,
             float* out);
+  void judge_row(const LayerInput& input, uint32_t head, size_t row, const float* rotated_key);
+  void observe(const LayerInput& input);
   void record_inputs(const LayerInput& input);
   void record_probabilities(uint32_t layer, uint32_t owner);
 };
@@ -197,11 +181,12 @@ void AttentionStep::State::append_row(const LayerInput& input, uint32_t owner, s
       rotate_row(input.k + offset, cos_sin, half, rotated);
       store_exact(type, rotated, head_dim, sequence.exact_key(index, position_of_row));
       store_exact(type, input.v + offset, head_dim, sequence.exact_value(index, position_of_row));
+      judge_row(input, index, row, rotated);
     }
   }
   // Of a slice longer than what is observed, later rows take the places of earlier ones.
   const uint32_t from_end = slice.first_row + slice.rows - static_cast<uint32_t>(row);
-  const bool observed = from_end <= layout.observe() && owner == input.layer;
+  const bool observed = slice.observed && from_end <= layout.observe() && owner == input.layer;
   std::byte* ring = observed ? sequence.observed_queries(owner, position_of_row) : nullptr;
   for (uint32_t head = 0; head < shape.query_heads; ++head) {
     float* q_row = q.data() + row * q_width() + head * head_dim;
@@ -209,6 +194,30 @@ void AttentionStep::State::append_row(const LayerInput& input, uint32_t owner, s
     if (observed) store_exact(type, q_row, head_dim, ring + head * layout.exact_row_bytes());
     for (size_t i = 0; i < head_dim; ++i) q_row[i] *= shape.attention_scale;
   }
+}
+
+// Selectors that judge a row as it is written do so now.
+void AttentionStep::State::judge_row(const LayerInput& input, uint32_t head, size_t row,
+                                     const float* rotated_key) {
+  const SequenceSlice& slice = slices[slice_of[row]];
+  SequenceCache& sequence = *slice.sequence;
+  const CacheLayout& layout = sequence.layout();
+  const KeepRule& keep = layout.plan().keep;
+  const bool judges = slice.observed && layout.plan().drops() && keep.selector->observe != nullptr;
+  if (!judges || !layout.head(head).selectable) return;
+  const uint32_t position_of_row =
+      position(slice_of[row], static_cast<uint32_t>(row) - slice.first_row);
+  const HeadId id = shape.head(head);
+  const size_t offset = row * kv_width() + id.head * shape.head_dim;
+  keep.selector->observe(keep.settings, keep.data.get(),
+                         {.id = id,
+                          .group_size = shape.group_size(),
+                          .position = position_of_row,
+                          .hidden = {input.hidden + row * input.hidden_size, input.hidden_size},
+                          .key = {input.k + offset, shape.head_dim},
+                          .rotated_key = {rotated_key, shape.head_dim},
+                          .value = {input.v + offset, shape.head_dim}},
+                         sequence.exact_state(head, position_of_row) + layout.own_state());
 }
 
 void AttentionStep::State::prepare_row(uint32_t owner, size_t row) {
@@ -393,6 +402,34 @@ void AttentionStep::attend(const LayerInput& input, float* out) {
     state.join(input.layer, owner, state.joins[i], state.workers[worker], out);
   });
   state.record_probabilities(input.layer, owner);
+  state.observe(input);
+}
+
+// What selectors see of all rows of the step, head by head.
+void AttentionStep::State::observe(const LayerInput& input) {
+  if (shape.owner[input.layer] != input.layer) return;
+  const size_t heads = shape.kv_heads;
+  threads->run(slices.size() * heads, [&](size_t item, size_t) {
+    const auto i = static_cast<uint32_t>(item / heads);
+    const SequenceSlice& slice = slices[i];
+    const CacheLayout& layout = slice.sequence->layout();
+    const auto kv_head = static_cast<uint32_t>(item % heads);
+    const uint32_t head = shape.index({input.layer, kv_head});
+    if (!slice.observed || !layout.head(head).selectable) return;
+    const size_t offset =
+        slice.first_row * q_width() + size_t{kv_head} * shape.group_size() * shape.head_dim;
+    const ObservedSlice observed{
+        .sequence = slice.sequence,
+        .head = head,
+        .position = positions[i],
+        .rows = slice.rows,
+        .block_end = slice.mask == StepMask::block ? positions[i] + slice.rows : 0,
+        .raw_q = input.q + offset,
+        .q = q.data() + offset,
+        .q_stride = q_width()};
+    if (layout.needs().query_moments) add_query_moments(observed);
+    if (layout.needs().totals) add_totals(*kernels, observed);
+  });
 }
 
 void AttentionStep::State::record_inputs(const LayerInput& input) {
@@ -441,7 +478,7 @@ void AttentionStep::State::record_probabilities(uint32_t layer, uint32_t owner) 
         sums.assign((requests.reduce == GroupReduce::none ? group : 1) * count, 0.0f);
       }
       for (uint32_t row = 0; row < slice.rows; ++row) {
-        const bool summed = in_columns(requests, row, slice.rows);
+        const bool summed = in_columns(requests.columns, requests.column_rows, row, slice.rows);
         if (!summed && !each_row) continue;
         const float* q_row =
             q.data() + (slice.first_row + row) * q_width() + kv_head * group * shape.head_dim;

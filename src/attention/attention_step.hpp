@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention/layer_cache.hpp"
+#include "attention/statistics.hpp"
 #include "base/result.hpp"
 #include "base/thread_pool.hpp"
 #include "cache/sequence_cache.hpp"
@@ -26,6 +27,9 @@ struct SequenceSlice {
   uint32_t rows = 0;
   RowKind kind = RowKind::prompt;
   StepMask mask = StepMask::causal;
+  // Do the rows count in what selectors see (observed queries, totals, moments, states)? No for
+  // rows that will be rolled back.
+  bool observed = true;
 };
 
 // What a caller may ask of attention, per layer, as it runs. Everything is optional.

@@ -8,6 +8,23 @@
 
 namespace skvis {
 
+bool in_columns(QueryRows which, uint32_t count, uint32_t row, uint32_t rows) {
+  const uint32_t from_end = rows - 1 - row;
+  switch (which) {
+    case QueryRows::none:
+      return false;
+    case QueryRows::last:
+      return from_end < count;
+    case QueryRows::sampled: {
+      const uint32_t step = std::max(1u, rows / std::max(1u, count));
+      return from_end % step == 0 && from_end / step < count;
+    }
+    case QueryRows::all:
+      break;
+  }
+  return true;
+}
+
 HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length)
     : group_(sequence.layout().shape().group_size()),
       head_dim_(sequence.layout().shape().head_dim),

@@ -15,6 +15,12 @@
 
 namespace skvis {
 
+// Which rows of a step are asked for their probabilities.
+enum class QueryRows : uint8_t { none, last, sampled, all };
+// Is row `row` of `rows` among them? `count`: how many last or sampled ones. Sampled rows lie
+// evenly, and end with the last.
+bool in_columns(QueryRows which, uint32_t count, uint32_t row, uint32_t rows);
+
 // The keys of one head, decoded once, as probabilities need them.
 class HeadKeys {
  public:
@@ -39,7 +45,7 @@ void add_columns(std::span<const float> probabilities, size_t group, GroupReduce
                  std::span<float> sums);
 
 // The statistics that settle asks for, from the queries that the sequence observed.
-class StoredAttention final : public AttentionStatistics {
+class StoredAttention : public AttentionStatistics {
  public:
   void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
                    GroupReduce reduce, std::span<float> out) const override;

@@ -105,27 +105,31 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
     head.judged_once = amount.unit == AmountUnit::ratio;
     layout.heads_.push_back(head);
   }
-  SKVIS_TRY(layout.open_, pool.page_class(2 * kOpenSlots * layout.row_bytes_, kOpenSlots));
-  if (plan.sinks > 0) {
-    SKVIS_TRY(layout.sinks_, pool.page_class(2 * plan.sinks * layout.row_bytes_, plan.sinks));
-  }
   if (plan.drops()) {
-    const SelectorNeeds needs = plan.keep.selector->needs(plan.keep.settings);
-    const bool gathered = needs.columns == QueryRows::none || needs.columns == QueryRows::last;
-    if (!gathered || needs.queries || needs.queries_before_rope || needs.hidden ||
-        plan.keep.selector->state_per_row > 0) {
-      return fail(
-          "plan {}: selector {} needs what is not gathered yet: only column sums over the "
-          "last queries, keys and values are",
-          plan.name, plan.keep.selector->name);
+    layout.needs_ = plan.keep.needs();
+    layout.state_floats_ = layout.own_state() + plan.keep.selector->state_per_row;
+    if (layout.needs_.query_moments && shape.rotary.inverse_frequency.empty()) {
+      return fail("plan {}: selector {} turns keys by RoPE, which this model does not use",
+                  plan.name, plan.keep.selector->name);
     }
-    if (needs.columns == QueryRows::last) layout.observe_ = needs.observe;
   }
-  if (layout.observe_ > 0) {
-    SKVIS_TRY(layout.queries_,
-              pool.page_class(layout.observe_ * shape.query_heads * layout.row_bytes_, 1));
+  SKVIS_TRY(layout.open_, pool.page_class(layout.exact_page_bytes(kOpenSlots), kOpenSlots));
+  if (plan.sinks > 0) {
+    SKVIS_TRY(layout.sinks_, pool.page_class(layout.exact_page_bytes(plan.sinks), plan.sinks));
   }
-  PageClass last = std::max({layout.open_, layout.sinks_, layout.queries_});
+  const auto side_class = [&](size_t bytes, PageClass& page_class) -> Result<void> {
+    if (bytes == 0) return {};
+    SKVIS_TRY(page_class, pool.page_class(bytes, 1));
+    return {};
+  };
+  SKVIS_CHECK(side_class(size_t{layout.observe()} * shape.query_heads * layout.row_bytes_,
+                         layout.queries_));
+  SKVIS_CHECK(side_class(kPageSlots * layout.state_floats_ * sizeof(float), layout.state_));
+  SKVIS_CHECK(side_class(
+      layout.needs_.query_moments ? shape.group_size() * layout.moment_floats() * sizeof(float) : 0,
+      layout.moments_));
+  PageClass last =
+      std::max({layout.open_, layout.sinks_, layout.queries_, layout.state_, layout.moments_});
   for (const HeadLayout& head : layout.heads_) last = std::max(last, head.sealed);
   for (PageClass i = 0; i <= last; ++i) layout.class_bytes_.push_back(pool.page_bytes(i));
   return layout;
@@ -180,15 +184,18 @@ CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32
 class CacheLayout::PageSum {
  public:
   explicit PageSum(size_t classes) : alone_(classes), sharing_(classes), beside_(classes) {}
-  void add(const HeadLayout& head, const SealedPages& pages) {
-    alone_[head.sealed] += pages.held;
-    beside_[head.sealed] += pages.beside;
+  void add(PageClass page_class, const SealedPages& pages) {
+    alone_[page_class] += pages.held;
+    beside_[page_class] += pages.beside;
   }
-  // A head whose rows may go to others of this sum, or theirs to it; `share` of them are its own.
-  void add_sharing(const HeadLayout& head, const SealedPages& pages, uint64_t share) {
-    sharing_[head.sealed] += pages.held;
-    beside_[head.sealed] += pages.beside;
-    shared_rows_ += share;
+  // Pages whose rows may go to other heads of this sum, or theirs to it.
+  void add_sharing(PageClass page_class, const SealedPages& pages) {
+    sharing_[page_class] += pages.held;
+    beside_[page_class] += pages.beside;
+  }
+  // One head that shares: so many rows are its own.
+  void add_share(uint64_t rows) {
+    shared_rows_ += rows;
     ++sharing_heads_;
   }
   // Wherever shared rows go: no more pages than they fill, and one of each head that is not full.
@@ -233,7 +240,12 @@ Quota CacheLayout::most_sealed_pages(uint32_t tokens, size_t open_rows) const {
       const uint32_t kept = std::max(shares[index], plan_.protected_rows());
       const uint32_t share = std::min(kept, tokens) - std::min({kept, tokens, plan_.sinks});
       const auto add = [&](PageSum& sum, bool sharing) {
-        sharing ? sum.add_sharing(head, pages, share) : sum.add(head, pages);
+        if (sharing) sum.add_share(share);
+        const auto add_pages = [&](PageClass page_class) {
+          sharing ? sum.add_sharing(page_class, pages) : sum.add(page_class, pages);
+        };
+        add_pages(head.sealed);
+        if (state_floats_ > 0) add_pages(state_);
       };
       add(of_layer, head.selectable && scope == Scope::layer);
       add(of_model, head.selectable && scope != Scope::head);
@@ -259,7 +271,8 @@ Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
   // The first open page may begin with rows that are sealed already.
   quota.emplace_back(open_, owned_heads * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
   if (plan_.sinks > 0) quota.emplace_back(sinks_, owned_heads);
-  if (observe_ > 0) quota.emplace_back(queries_, owned_heads / shape().kv_heads);
+  if (observe() > 0) quota.emplace_back(queries_, owned_heads / shape().kv_heads);
+  if (needs_.query_moments) quota.emplace_back(moments_, owned_heads);
   return quota;
 }
 

@@ -6,7 +6,10 @@
 //   sealed  kPageSlots rows in the head's codes: the key block, then the value block.
 //   open    kOpenSlots exact rows, row-major: keys [slots, head_dim], then values [slots,
 //   head_dim]. sinks   the first `plan.sinks` rows, laid out like an open page of as many slots.
-// A fourth kind is side data: the queries that a selector observes, one page per layer.
+// Where rows carry state (a selector's own numbers), it follows the exact rows in their page, and a
+// sealed page has a second page for it, since sealed pages never change.
+// Other side data: the queries that a selector observes, one page per layer, and what it keeps of
+// all queries, one page per head.
 #pragma once
 
 #include <cstddef>
@@ -61,6 +64,18 @@ class CacheLayout {
   PageClass open_class() const { return open_; }
   PageClass sinks_class() const { return sinks_; }
   PageClass queries_class() const { return queries_; }
+  PageClass state_class() const { return state_; }
+  PageClass moments_class() const { return moments_; }
+
+  // What selectors and refinements of the plan need.
+  const SelectorNeeds& needs() const { return needs_; }
+  // Floats that each row carries: its total first, where those are kept, then the selector's own.
+  uint32_t state_floats() const { return state_floats_; }
+  uint32_t own_state() const { return needs_.totals ? 1 : 0; }  // where the selector's own begin
+  // Floats of one query head's moments: the mean, then the upper half of the scatter matrix.
+  size_t moment_floats() const {
+    return shape().head_dim + shape().head_dim * (size_t{shape().head_dim} + 1) / 2;
+  }
 
   // Bytes of one exact row (key or value alone) and where row `slot` lies in a page of `slots`
   // slots.
@@ -69,10 +84,15 @@ class CacheLayout {
   size_t exact_value_offset(uint32_t slot, uint32_t slots) const {
     return (slots + slot) * row_bytes_;
   }
+  size_t exact_state_offset(uint32_t slot, uint32_t slots) const {
+    return 2 * slots * row_bytes_ + slot * state_floats_ * sizeof(float);
+  }
+  // Bytes of a page of `slots` exact rows.
+  size_t exact_page_bytes(uint32_t slots) const { return exact_state_offset(slots, slots); }
 
   // The queries a selector observes: [observe, query_heads, head_dim] per layer, position p in row
   // p % observe. 0: none are kept.
-  uint32_t observe() const { return observe_; }
+  uint32_t observe() const { return needs_.observe; }
 
   // What a sequence of at most `tokens` tokens, of which `prompt` are its prompt, holds at its
   // worst moment. Where a plan settles at the prompt's end only, `prompt` is the longest stretch
@@ -101,10 +121,13 @@ class CacheLayout {
   std::vector<HeadLayout> heads_;
   std::vector<size_t> class_bytes_;  // by page class, as far as this layout uses them
   size_t row_bytes_ = 0;
-  uint32_t observe_ = 0;
+  SelectorNeeds needs_;
+  uint32_t state_floats_ = 0;
   PageClass open_ = 0;
   PageClass sinks_ = 0;
   PageClass queries_ = 0;
+  PageClass state_ = 0;
+  PageClass moments_ = 0;
 };
 
 }  // namespace skvis

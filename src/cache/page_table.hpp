@@ -14,6 +14,7 @@ namespace skvis {
 
 struct PageEntry {
   PageId page = kNoPage;
+  PageId state = kNoPage;           // side data: [slots, floats per row] where rows carry state
   uint64_t live = 0;                // bit s: slot s holds a row of this sequence
   uint32_t filled = 0;              // slots that were written; the others are zero
   uint32_t first = 0;               // position of slot 0

@@ -26,6 +26,11 @@ std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uin
   return rows;
 }
 
+float* row_state(SequenceCache& sequence, uint32_t head, const LiveRow& row) {
+  if (row.page == LiveRow::kExact) return sequence.exact_state(head, row.position);
+  return sequence.sealed_state(sequence.head(head).sealed.pages[row.page], row.slot);
+}
+
 void decode_rows(const SequenceCache& sequence, uint32_t head, Role role,
                  std::span<const LiveRow> rows, float* out) {
   const CacheLayout& layout = sequence.layout();

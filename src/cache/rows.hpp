@@ -22,6 +22,9 @@ struct LiveRow {
 // `length` (uncommitted rows of a running step included when length is the sequence's length).
 std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uint32_t length);
 
+// What a row carries beside key and value: [state_floats].
+float* row_state(SequenceCache& sequence, uint32_t head, const LiveRow& row);
+
 // Decodes rows [rows.size(), head_dim]; keys come out after RoPE.
 void decode_rows(const SequenceCache& sequence, uint32_t head, Role role,
                  std::span<const LiveRow> rows, float* out);

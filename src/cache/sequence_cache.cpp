@@ -28,7 +28,10 @@ SequenceCache::SequenceCache(const CacheLayout& layout, Pool& pool, ReservationI
       heads_(layout.heads()),
       open_begin_(layout.plan().sinks),
       open_base_(layout.plan().sinks),
-      judged_end_(layout.plan().sinks) {}
+      judged_end_(layout.plan().sinks) {
+  const uint32_t floats = layout.plan().drops() ? layout.plan().keep.selector->state_per_head : 0;
+  for (HeadCache& head : heads_) head.state.resize(floats);
+}
 
 SequenceCache::SequenceCache(SequenceCache&& other) noexcept
     : layout_(other.layout_),
@@ -53,7 +56,9 @@ void SequenceCache::close() {
     for (const ExactPage& open : head.open) pool_->free(open.page, reservation_, open.live);
     for (const PageEntry& entry : head.sealed.pages) {
       pool_->free(entry.page, reservation_, entry.live);
+      if (entry.state != kNoPage) pool_->free(entry.state, reservation_, 1);
     }
+    if (head.moments != kNoPage) pool_->free(head.moments, reservation_, 1);
   }
   for (const PageId page : queries_) {
     if (page != kNoPage) pool_->free(page, reservation_, 1);
@@ -92,6 +97,7 @@ Result<void> SequenceCache::append(uint32_t rows) {
   for (uint32_t i = 0; i < heads_.size() && complete; ++i) {
     if (!layout_->head(i).owned) continue;
     if (first_rows && heads_[i].sinks.page == kNoPage) complete = take(layout_->sinks_class());
+    if (complete && lacks_moments(i)) complete = take(layout_->moments_class());
     for (size_t have = heads_[i].open.size(); have < open_pages && complete; ++have) {
       complete = take(layout_->open_class());
     }
@@ -113,11 +119,19 @@ Result<void> SequenceCache::append(uint32_t rows) {
     if (!layout_->head(i).owned) continue;
     HeadCache& head = heads_[i];
     if (first_rows && head.sinks.page == kNoPage) head.sinks.page = *next++;
+    if (lacks_moments(i)) {
+      head.moments = *next++;
+      pool_->add_live(head.moments, 1);
+    }
     while (head.open.size() < open_pages) head.open.push_back({*next++, 0});
     each_exact_page(head, length_, end, [&](ExactPage& page, uint64_t mask) {
       page.live |= mask;
       pool_->add_live(page.page, mask);
     });
+    // Slots of rows that were rolled back have theirs still.
+    for (uint32_t position = length_; position < end && layout_->state_floats() > 0; ++position) {
+      std::fill_n(exact_state(i, position), layout_->state_floats(), 0.0f);
+    }
   }
   length_ = end;
   return {};
@@ -156,6 +170,10 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
     to = {copy_page(*pool_, page.page, page.live, reservation), page.live};
     return to.page != kNoPage;
   };
+  const auto copy_side = [&](PageId page, PageId& to) {
+    to = page == kNoPage ? kNoPage : copy_page(*pool_, page, 1, reservation);
+    return page == kNoPage || to != kNoPage;
+  };
   bool complete = true;
   for (size_t i = 0; i < heads_.size() && complete; ++i) {
     const HeadCache& head = heads_[i];
@@ -169,20 +187,23 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
       const PageEntry& entry = head.sealed.pages[k];
       if ((complete = pool_->share(entry.page, reservation, entry.live))) {
         to.sealed.pages.push_back(entry);
+        complete = copy_side(entry.state, to.sealed.pages.back().state);
       }
     }
+    if (complete) complete = copy_side(head.moments, to.moments);
+    to.state = head.state;
   }
   for (size_t i = 0; i < queries_.size() && complete; ++i) {
-    if (queries_[i] == kNoPage) {
-      copy.queries_.push_back(kNoPage);
-      continue;
-    }
-    const PageId page = copy_page(*pool_, queries_[i], 1, reservation);
-    if ((complete = page != kNoPage)) copy.queries_.push_back(page);
+    PageId page = kNoPage;
+    if ((complete = copy_side(queries_[i], page))) copy.queries_.push_back(page);
   }
   if (!complete)
     return fail("KV memory is full: a second sequence of {} tokens does not fit", length_);
   return copy;
+}
+
+bool SequenceCache::lacks_moments(uint32_t head) const {
+  return layout_->needs().query_moments && heads_[head].moments == kNoPage;
 }
 
 SequenceCache::ExactPlace SequenceCache::exact_place(uint32_t head, uint32_t position) const {
@@ -202,6 +223,16 @@ std::byte* SequenceCache::exact_value(uint32_t head, uint32_t position) {
   return pool_->data(place.page) + layout_->exact_value_offset(place.slot, place.slots);
 }
 
+float* SequenceCache::exact_state(uint32_t head, uint32_t position) {
+  const ExactPlace place = exact_place(head, position);
+  return reinterpret_cast<float*>(pool_->data(place.page) +
+                                  layout_->exact_state_offset(place.slot, place.slots));
+}
+
+float* SequenceCache::sealed_state(const PageEntry& entry, uint32_t slot) {
+  return reinterpret_cast<float*>(pool_->data(entry.state)) + slot * layout_->state_floats();
+}
+
 std::byte* SequenceCache::observed_queries(uint32_t layer, uint32_t position) {
   return pool_->data(queries_[layer]) +
          position % layout_->observe() * layout_->shape().query_heads * layout_->exact_row_bytes();
@@ -209,7 +240,7 @@ std::byte* SequenceCache::observed_queries(uint32_t layer, uint32_t position) {
 
 SequenceBytes SequenceCache::bytes() const {
   SequenceBytes sum;
-  const size_t exact_row = 2 * layout_->exact_row_bytes();
+  const size_t exact_row = layout_->exact_page_bytes(1);
   const auto add = [&](PageId page, uint64_t live, size_t row_bytes) {
     sum.rows += static_cast<size_t>(std::popcount(live)) * row_bytes;
     sum.pages += pool_->page_bytes(pool_->class_of(page));
@@ -219,7 +250,13 @@ SequenceBytes SequenceCache::bytes() const {
     if (head.sinks.page != kNoPage) add(head.sinks.page, head.sinks.live, exact_row);
     for (const ExactPage& open : head.open) add(open.page, open.live, exact_row);
     const size_t sealed_row = pool_->page_bytes(layout_->head(i).sealed) / kPageSlots;
-    for (const PageEntry& entry : head.sealed.pages) add(entry.page, entry.live, sealed_row);
+    for (const PageEntry& entry : head.sealed.pages) {
+      add(entry.page, entry.live, sealed_row);
+      if (entry.state != kNoPage) add(entry.state, 1, pool_->page_bytes(layout_->state_class()));
+    }
+    if (head.moments != kNoPage) {
+      add(head.moments, 1, pool_->page_bytes(layout_->moments_class()));
+    }
   }
   for (const PageId page : queries_) {
     if (page != kNoPage) add(page, 1, pool_->page_bytes(layout_->queries_class()));

@@ -38,6 +38,8 @@ struct HeadCache {
   ExactPage sinks;  // slot s holds position s
   PageTable sealed;
   std::vector<ExactPage> open;  // page i holds positions from open_base + i * kOpenSlots
+  PageId moments = kNoPage;     // [group_size, moment_floats], where the selector needs them
+  std::vector<float> state;     // the selector's own, of the head
 };
 
 // Bytes of one sequence, by the rows and pages it holds; shared pages count in full.
@@ -94,6 +96,15 @@ class SequenceCache {
   const std::byte* exact_value(uint32_t head, uint32_t position) const {
     return const_cast<SequenceCache*>(this)->exact_value(head, position);
   }
+  // What an exact row carries: [state_floats].
+  float* exact_state(uint32_t head, uint32_t position);
+  // What a sealed row carries, in the state page of its page.
+  float* sealed_state(const PageEntry& entry, uint32_t slot);
+  // Mean and scatter of the head's queries before RoPE: [group_size, moment_floats].
+  float* query_moments(uint32_t head) {
+    return reinterpret_cast<float*>(pool_->data(heads_[head].moments));
+  }
+  float* head_state(uint32_t head) { return heads_[head].state.data(); }
   // The observed query of a layer at a position: [query_heads, head_dim] exact elements.
   std::byte* observed_queries(uint32_t layer, uint32_t position);
   const std::byte* observed_queries(uint32_t layer, uint32_t position) const {
@@ -113,6 +124,7 @@ class SequenceCache {
     uint32_t slots;
   };
   ExactPlace exact_place(uint32_t head, uint32_t position) const;
+  bool lacks_moments(uint32_t head) const;
   // Calls visit(ExactPage&, mask) for the exact pages of a head that hold positions [begin, end),
   // which are there.
   template <typename Visit>

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
-#include <numeric>
+#include <cstring>
 
-#include "cache/rows.hpp"
+#include "cache/judge.hpp"
 
 namespace skvis {
 
@@ -18,20 +18,18 @@ class Settle {
         layout_(sequence.layout()),
         plan_(layout_.plan()),
         pool_(sequence.pool()),
-        statistics_(statistics),
         threads_(threads),
+        judge_(sequence, statistics, threads),
         at_(sequence.committed()),
         seal_end_(std::max(sequence.open_begin(), at_ - std::min(at_, plan_.exact))),
-        work_(layout_.heads()),
-        counts_(layout_.heads()) {}
+        work_(layout_.heads()) {}
 
   Result<void> run();
 
  private:
   // What happens to one head.
   struct HeadWork {
-    std::vector<LiveRow> rows;     // of heads that a selector judges
-    std::vector<float> scores;     // [rows]
+    Judge::Verdict verdict;        // of heads that a selector judges
     std::vector<uint64_t> live;    // [sealed pages] masks after dropping
     uint32_t rebuild_from = 0;     // sealed pages from here on are packed anew
     std::vector<LiveRow> moved;    // live rows of those pages
@@ -39,16 +37,14 @@ class Settle {
     std::vector<PageEntry> pages;  // the new pages
   };
 
-  void score(uint32_t head);
-  void average_scores(uint32_t layer);
-  void score_layer(uint32_t layer);
-  void count();
-  bool droppable(const HeadLayout& head, const LiveRow& row) const;
   void choose(uint32_t head);
   void arrange(uint32_t head);
   Result<void> seal_layer(uint32_t layer);
   bool allocate_layer(uint32_t layer);
   bool fill(uint32_t head);
+  void move_state(uint32_t head);
+  void free_page(const PageEntry& entry, uint64_t live);
+  void free_new_pages(uint32_t layer);
   void replace_pages(uint32_t head);
   void free_exact(uint32_t head);
 
@@ -56,103 +52,12 @@ class Settle {
   const CacheLayout& layout_;
   const Plan& plan_;
   Pool& pool_;
-  const AttentionStatistics& statistics_;
   ThreadPool& threads_;
+  Judge judge_;
   const uint32_t at_;        // the grid point: rows below it exist
   const uint32_t seal_end_;  // exact rows below it are encoded or dropped
   std::vector<HeadWork> work_;
-  std::vector<uint32_t> counts_;  // rows that each head may keep
 };
-
-void Settle::score(uint32_t index) {
-  if (!layout_.head(index).selectable) return;
-  HeadWork& work = work_[index];
-  const CacheShape& shape = layout_.shape();
-  const SelectorNeeds needs = plan_.keep.selector->needs(plan_.keep.settings);
-  work.rows = live_rows(sequence_, index, at_);
-  std::vector<uint32_t> positions(work.rows.size());
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = work.rows[i].position;
-  work.scores.resize(work.rows.size());
-
-  SelectorView view;
-  view.id = shape.head(index);
-  view.group_size = shape.group_size();
-  view.rows = static_cast<uint32_t>(work.rows.size());
-  view.tokens = at_;
-  view.positions = positions.data();
-  std::vector<float> columns;
-  if (needs.columns == QueryRows::last) {
-    view.query_rows = std::min(needs.observe, at_);
-    const size_t sums = needs.reduce == GroupReduce::none ? shape.group_size() : 1;
-    columns.resize(sums * work.rows.size());
-    statistics_.column_sums(sequence_, index, view.query_rows, needs.reduce, columns);
-    view.columns = columns.data();
-  }
-  std::vector<float> keys;
-  std::vector<float> values;
-  const auto gather = [&](Role role, std::vector<float>& memory) -> RowsView {
-    memory.resize(work.rows.size() * shape.head_dim);
-    decode_rows(sequence_, index, role, work.rows, memory.data());
-    return {memory.data(), work.rows.size(), shape.head_dim, shape.head_dim};
-  };
-  if (needs.keys) view.keys = gather(Role::key, keys);
-  if (needs.values) view.values = gather(Role::value, values);
-  plan_.keep.selector->score(plan_.keep.settings, view, work.scores.data());
-}
-
-// Gives every row of the layer's heads the mean score of the rows at its position.
-void Settle::average_scores(uint32_t layer) {
-  const uint32_t heads = layout_.shape().kv_heads;
-  std::vector<double> sums(at_);
-  std::vector<uint32_t> counts(at_);
-  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
-    const HeadWork& work = work_[index];
-    for (size_t i = 0; i < work.scores.size(); ++i) {
-      sums[work.rows[i].position] += work.scores[i];
-      ++counts[work.rows[i].position];
-    }
-  }
-  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
-    HeadWork& work = work_[index];
-    for (size_t i = 0; i < work.scores.size(); ++i) {
-      const uint32_t position = work.rows[i].position;
-      work.scores[i] = static_cast<float>(sums[position] / counts[position]);
-    }
-  }
-}
-
-void Settle::score_layer(uint32_t layer) {
-  const uint32_t heads = layout_.shape().kv_heads;
-  threads_.run(heads, [&](size_t i, size_t) { score(layer * heads + static_cast<uint32_t>(i)); });
-  if (plan_.keep.selector->per_layer) average_scores(layer);
-}
-
-void Settle::count() {
-  BudgetRequest request = plan_.budget_request(at_);
-  std::vector<std::vector<float>> judged(layout_.heads());
-  std::vector<std::span<const float>> scores(layout_.heads());
-  std::vector<uint32_t> fixed(layout_.heads());
-  if (plan_.keep.budget->needs_scores) {
-    for (uint32_t index = 0; index < layout_.heads(); ++index) {
-      const HeadWork& work = work_[index];
-      for (size_t i = 0; i < work.rows.size(); ++i) {
-        if (droppable(layout_.head(index), work.rows[i])) judged[index].push_back(work.scores[i]);
-      }
-      scores[index] = judged[index];
-      fixed[index] = static_cast<uint32_t>(work.rows.size() - judged[index].size());
-    }
-    request.scores = scores;
-    request.fixed_rows = fixed;
-  }
-  plan_.keep.budget->counts(request, counts_);
-}
-
-// Sinks, the exact tail and recent rows stay, and under a ratio what was judged before.
-bool Settle::droppable(const HeadLayout& head, const LiveRow& row) const {
-  const uint32_t newest = plan_.protected_tail();
-  const uint32_t begin = head.judged_once ? sequence_.judged_end() : plan_.sinks;
-  return row.position >= std::max(begin, plan_.sinks) && row.position < at_ - std::min(at_, newest);
-}
 
 // Clears the masks of sealed rows that go, and lists the exact rows that get their code.
 void Settle::choose(uint32_t index) {
@@ -171,28 +76,13 @@ void Settle::choose(uint32_t index) {
     }
     return;
   }
-  std::vector<uint32_t> candidates;
-  for (uint32_t i = 0; i < work.rows.size(); ++i) {
-    if (droppable(layout_.head(index), work.rows[i])) candidates.push_back(i);
-  }
-  const size_t fixed = work.rows.size() - candidates.size();
-  const size_t quota =
-      std::min(candidates.size(), counts_[index] - std::min<size_t>(counts_[index], fixed));
-  std::vector<uint8_t> dropped(work.rows.size(), 0);
-  if (quota < candidates.size()) {
-    // The best `quota` to the front; of equal scores the older row.
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(quota),
-                     candidates.end(), [&](uint32_t a, uint32_t b) {
-                       return work.scores[a] != work.scores[b] ? work.scores[a] > work.scores[b]
-                                                               : a < b;
-                     });
-    for (size_t i = quota; i < candidates.size(); ++i) dropped[candidates[i]] = 1;
-  }
-  for (size_t i = 0; i < work.rows.size(); ++i) {
-    const LiveRow& row = work.rows[i];
+  work.verdict = judge_.verdict(index);
+  for (size_t i = 0; i < work.verdict.rows.size(); ++i) {
+    const LiveRow& row = work.verdict.rows[i];
+    const bool dropped = work.verdict.dropped[i] != 0;
     if (row.page != LiveRow::kExact) {
-      if (dropped[i]) work.live[row.page] &= ~(uint64_t{1} << row.slot);
-    } else if (!dropped[i] && row.position >= sequence_.open_begin() && row.position < seal_end_) {
+      if (dropped) work.live[row.page] &= ~(uint64_t{1} << row.slot);
+    } else if (!dropped && row.position >= sequence_.open_begin() && row.position < seal_end_) {
       work.fresh.push_back(row.position);
     }
   }
@@ -235,16 +125,51 @@ bool Settle::allocate_layer(uint32_t layer) {
     for (PageEntry& entry : work.pages) {
       entry.page = pool_.allocate(layout_.head(index).sealed, sequence_.reservation());
       if (entry.page == kNoPage) return false;
+      if (layout_.state_floats() == 0 || !layout_.head(index).selectable) continue;
+      entry.state = pool_.allocate(layout_.state_class(), sequence_.reservation());
+      if (entry.state == kNoPage) return false;
     }
   }
   return true;
 }
 
-// Writes the new pages of a head. Runs on a worker; touches nothing but these pages.
+// A page and what its rows carry; `live`: the slots that this sequence uses.
+void Settle::free_page(const PageEntry& entry, uint64_t live) {
+  if (entry.page != kNoPage) pool_.free(entry.page, sequence_.reservation(), live);
+  if (entry.state != kNoPage) pool_.free(entry.state, sequence_.reservation(), live != 0);
+}
+
+void Settle::free_new_pages(uint32_t layer) {
+  const uint32_t heads = layout_.shape().kv_heads;
+  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
+    for (const PageEntry& entry : work_[index].pages) free_page(entry, 0);
+  }
+}
+
+// What rows carry goes with them to the new pages.
+void Settle::move_state(uint32_t index) {
+  const HeadWork& work = work_[index];
+  const size_t bytes = layout_.state_floats() * sizeof(float);
+  if (bytes == 0 || !layout_.head(index).selectable) return;
+  for (size_t i = 0; i < work.moved.size() + work.fresh.size(); ++i) {
+    const PageEntry& to = work.pages[i / kPageSlots];
+    const float* from =
+        i < work.moved.size()
+            ? sequence_.sealed_state(sequence_.head(index).sealed.pages[work.moved[i].page],
+                                     work.moved[i].slot)
+            : sequence_.exact_state(index, work.fresh[i - work.moved.size()]);
+    std::memcpy(sequence_.sealed_state(to, static_cast<uint32_t>(i % kPageSlots)), from, bytes);
+  }
+}
+
+// Writes the new pages of a head. Runs on a worker; touches nothing but these pages, and rows that
+// others merge into.
 bool Settle::fill(uint32_t index) {
   HeadWork& work = work_[index];
   const HeadLayout& head = layout_.head(index);
   const size_t head_dim = layout_.shape().head_dim;
+  judge_.merge(index, work.verdict);
+  move_state(index);
   std::vector<uint32_t> positions;
   const auto place = [&](size_t row) -> PageEntry& { return work.pages[row / kPageSlots]; };
   for (size_t i = 0; i < work.moved.size(); ++i) {
@@ -296,18 +221,19 @@ void Settle::replace_pages(uint32_t index) {
   HeadWork& work = work_[index];
   std::vector<PageEntry>& pages = sequence_.heads_[index].sealed.pages;
   for (uint32_t i = work.rebuild_from; i < pages.size(); ++i) {
-    pool_.free(pages[i].page, sequence_.reservation(), pages[i].live);
+    free_page(pages[i], pages[i].live);
   }
   pages.resize(work.rebuild_from);
   // Pages before it are full, or left the window as a whole.
   uint32_t index_of_page = 0;
   std::erase_if(pages, [&](const PageEntry& entry) {
     if (work.live[index_of_page++] != 0) return false;
-    pool_.free(entry.page, sequence_.reservation(), entry.live);
+    free_page(entry, entry.live);
     return true;
   });
   for (PageEntry& entry : work.pages) {
     pool_.add_live(entry.page, entry.live);
+    if (entry.state != kNoPage) pool_.add_live(entry.state, 1);
     pages.push_back(std::move(entry));
   }
   free_exact(index);
@@ -339,29 +265,21 @@ Result<void> Settle::seal_layer(uint32_t layer) {
   const uint32_t first = layer * heads;
   const bool scored = plan_.drops() && plan_.keep.budget->needs_scores;
   std::atomic<bool> finite{true};
-  if (plan_.drops() && !scored) score_layer(layer);
+  if (plan_.drops() && !scored) judge_.score_layer(layer);
   threads_.run(heads, [&](size_t i, size_t) {
     const uint32_t index = first + static_cast<uint32_t>(i);
     choose(index);
     arrange(index);
   });
   if (!allocate_layer(layer)) {
-    for (uint32_t index = first; index < first + heads; ++index) {
-      for (const PageEntry& entry : work_[index].pages) {
-        if (entry.page != kNoPage) pool_.free(entry.page, sequence_.reservation(), 0);
-      }
-    }
+    free_new_pages(layer);
     return fail("KV memory is full: layer {} cannot be settled at token {}", layer, at_);
   }
   threads_.run(heads, [&](size_t i, size_t) {
     if (!fill(first + static_cast<uint32_t>(i))) finite.store(false, std::memory_order_relaxed);
   });
   if (!finite.load()) {
-    for (uint32_t index = first; index < first + heads; ++index) {
-      for (const PageEntry& entry : work_[index].pages) {
-        pool_.free(entry.page, sequence_.reservation(), 0);
-      }
-    }
+    free_new_pages(layer);
     return fail(
         "layer {}: a key or value before token {} is not finite or too large for its code; the "
         "model's weights are damaged or its activations overflow",
@@ -375,9 +293,9 @@ Result<void> Settle::run() {
   const uint32_t layers = layout_.shape().layers;
   if (plan_.drops()) {
     if (plan_.keep.budget->needs_scores) {
-      for (uint32_t layer = 0; layer < layers; ++layer) score_layer(layer);
+      for (uint32_t layer = 0; layer < layers; ++layer) judge_.score_layer(layer);
     }
-    count();
+    judge_.count();
   }
   for (uint32_t layer = 0; layer < layers; ++layer) {
     if (auto sealed = seal_layer(layer); !sealed) {

@@ -21,6 +21,11 @@ class AttentionStatistics {
   // order of positions: out [group_size or 1, rows]. Called from a worker.
   virtual void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
                            GroupReduce reduce, std::span<float> out) const = 0;
+  // What values [rows, head_dim] of a KV head can add to the hidden state: for each the mean over
+  // the head's query heads of the sum of magnitudes of W_o v, out [rows]. Without a model W_o is
+  // the identity. Called from a worker.
+  virtual void output_norms(const CacheShape& shape, HeadId id, const RowsView& values,
+                            std::span<float> out) const;
 };
 
 // Settles at committed(), which must be a point where the plan settles; nothing is uncommitted.

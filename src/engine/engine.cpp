@@ -8,6 +8,22 @@
 #include "attention/statistics.hpp"
 
 namespace skvis {
+namespace {
+
+// What selectors ask of attention, and of the model behind it.
+class ModelStatistics final : public StoredAttention {
+ public:
+  explicit ModelStatistics(const Model& model) : model_(model) {}
+  void output_norms(const CacheShape&, HeadId id, const RowsView& values,
+                    std::span<float> out) const override {
+    model_.output_norms(id, values, out);
+  }
+
+ private:
+  const Model& model_;
+};
+
+}  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
                                                const EngineOptions& options) {
@@ -96,7 +112,7 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
     SKVIS_CHECK(model_.model.forward(rows, *attention, logits, *threads_));
     attention->commit_all();
   }
-  const StoredAttention statistics;
+  const ModelStatistics statistics(model_.model);
   for (const StepWork& item : work) {
     const SettleRule& rule = plan().settle;
     const bool settles =

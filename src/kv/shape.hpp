@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kv/rotary.hpp"
+
 namespace skvis {
 
 // Most slots a page may have: one bit each in a 64-bit mask of live rows.
@@ -29,6 +31,8 @@ struct CacheShape {
   std::vector<uint32_t> window;  // [layers] tokens a layer attends to; 0: all of them
   std::vector<uint32_t> owner;   // [layers] the layer whose rows a layer reads; the identity unless
                                  // layers share a cache
+  RotaryTable rotary;            // of all layers; empty where selectors need not know it
+  uint32_t hidden_size = 0;      // of the attention input; 0: unknown
 
   uint32_t group_size() const { return query_heads / kv_heads; }  // query heads per KV head
   uint32_t heads() const { return layers * kv_heads; }            // (layer, KV head) pairs

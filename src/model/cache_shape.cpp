@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "model/rope.hpp"
+
 namespace skvis {
 
 CacheShape cache_shape(const ModelConfig& config) {
@@ -17,6 +19,8 @@ CacheShape cache_shape(const ModelConfig& config) {
                                                 : 0);
     shape.owner.push_back(layer);
   }
+  shape.rotary = make_rotary_table(config);
+  shape.hidden_size = static_cast<uint32_t>(config.hidden_size);
   return shape;
 }
 

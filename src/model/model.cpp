@@ -5,6 +5,8 @@
 #include <cmath>
 #include <new>
 
+#include "base/aligned.hpp"
+#include "kernels/table.hpp"
 #include "model/cache_shape.hpp"
 #include "model/rope.hpp"
 
@@ -133,6 +135,42 @@ void Model::attention_block(size_t layer, LayerCache& cache, size_t rows, Thread
   for_rows(threads, rows, width, [&](size_t row) {
     path_.kernels->add(b.projected.data() + row * width, width, b.hidden.data() + row * width);
   });
+}
+
+void Model::output_norms(HeadId id, const RowsView& values, std::span<float> out) const {
+  const Linear& projection = weights_.layers[id.layer].o;
+  const size_t head_dim = values.head_dim;
+  const size_t group = config().heads / config().kv_heads;
+  const size_t lanes = round_up(values.rows, kernels::kLaneMultiple);
+  std::vector<float> columns(head_dim * lanes, 0.0f);
+  for (size_t j = 0; j < values.rows; ++j) {
+    for (size_t c = 0; c < head_dim; ++c) columns[c * lanes + j] = values.row(j)[c];
+  }
+  const auto& product =
+      kernels::active_kernels().exact_product[static_cast<size_t>(kernels::ElementType::f32)];
+  std::vector<float> weights(projection.inputs());
+  std::vector<float> projected(group * lanes);
+  std::vector<float> sums(lanes, 0.0f);
+  for (size_t feature = 0; feature < projection.features(); ++feature) {
+    projection.unpack_row(feature, weights.data());
+    for (size_t first = 0; first < group; first += kernels::kMaxRows) {
+      product({.matrix = columns.data(),
+               .lanes = lanes,
+               .depth = head_dim,
+               .row_stride = lanes,
+               .x = weights.data() + (id.head * group + first) * head_dim,
+               .x_stride = head_dim,
+               .rows = std::min(kernels::kMaxRows, group - first),
+               .out = projected.data() + first * lanes,
+               .out_stride = lanes,
+               .add = false,
+               .prefetch = nullptr});
+    }
+    for (size_t g = 0; g < group; ++g) {
+      for (size_t j = 0; j < lanes; ++j) sums[j] += std::fabs(projected[g * lanes + j]);
+    }
+  }
+  for (size_t j = 0; j < values.rows; ++j) out[j] = sums[j] / static_cast<float>(group);
 }
 
 void Model::mlp_block(size_t layer, size_t rows, ThreadPool& threads) {

@@ -38,6 +38,9 @@ class Model {
   std::string description() const;
   size_t weight_bytes() const { return weights_.bytes(); }
   CacheShape cache_shape() const;
+  // Values [rows, head_dim] of one KV head, seen through the output projection: for each the mean
+  // over the head's query heads of the sum of magnitudes of W_o v, out [rows]. Any thread.
+  void output_norms(HeadId id, const RowsView& values, std::span<float> out) const;
 
   // Runs all layers and writes the logits of the rows that want them, in order, to `logits`
   // [wanted, vocab_size]. A row's logits depend on its sequence only: neither on the other rows nor

@@ -67,6 +67,10 @@ Json keep_to_json(const Plan& plan) {
     keep["table"] = table_to_json(plan);
   }
   put_selectable(plan, keep);
+  for (const Refinement* refinement : rule.refine) keep["refine"].push_back(refinement->name);
+  if (!rule.data_file.empty()) {
+    keep["data"] = rule.data_file;
+  }
   for (const Parameter& parameter : rule.parameters()) {
     const double value = rule.settings.find(parameter.name)->second;
     Json& member = keep[std::string(parameter.name)];
@@ -99,8 +103,25 @@ bool SettleRule::is_grid_point(uint32_t position) const {
 
 std::vector<Parameter> KeepRule::parameters() const {
   std::vector<Parameter> all(selector->parameters.begin(), selector->parameters.end());
+  for (const Refinement* refinement : refine) {
+    all.insert(all.end(), refinement->parameters.begin(), refinement->parameters.end());
+  }
   all.insert(all.end(), budget->parameters.begin(), budget->parameters.end());
   return all;
+}
+
+SelectorNeeds KeepRule::needs() const {
+  SelectorNeeds all = selector->needs(settings);
+  for (const Refinement* refinement : refine) {
+    if (refinement->needs != nullptr) all = all | refinement->needs(settings);
+  }
+  return all;
+}
+
+Horizon KeepRule::horizon() const {
+  Horizon farthest = selector->horizon;
+  for (const Refinement* refinement : refine) farthest = std::max(farthest, refinement->horizon);
+  return farthest;
 }
 
 BudgetRequest Plan::budget_request(uint32_t tokens) const {

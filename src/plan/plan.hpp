@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,7 +39,13 @@ struct KeepRule {
   Amount amount;
   std::vector<Amount> table;  // [heads] when the plan gives explicit amounts, else empty
   Settings settings;          // complete: every parameter with its value
-  std::vector<Parameter> parameters() const;  // the selector's and the budget's
+  std::vector<const Refinement*> refine;     // applied to the scores in this order
+  std::string data_file;                     // where the plan names one
+  std::shared_ptr<const NamedTensors> data;  // what it holds
+  uint64_t data_hash = 0;
+  std::vector<Parameter> parameters() const;  // of the selector, refinements and the budget
+  SelectorNeeds needs() const;                // of the selector and refinements
+  Horizon horizon() const;                    // the farthest of the selector and refinements
 };
 
 // One (layer, KV head).

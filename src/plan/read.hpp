@@ -44,6 +44,8 @@ struct KeepSpec {
   Where where;
   std::vector<TableSpec> table;
   std::vector<std::vector<double>> matrix;  // [layers][kv_heads] ratios
+  std::vector<const Refinement*> refine;
+  std::string data;  // path of a file, as the plan says it
 };
 
 struct PlanSpec {

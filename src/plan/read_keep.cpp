@@ -133,6 +133,48 @@ void read_budget(Fields& fields, KeepSpec& keep, Problems& problems) {
   }
 }
 
+// "refine": one name, names with commas, or an array of names.
+void read_refine(const Json& value, KeepSpec& keep, Problems& problems) {
+  std::vector<std::string> names;
+  if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      names.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  } else if (value.is_array()) {
+    for (const Json& name : value) names.push_back(name.is_string() ? name : Json(dump_json(name)));
+  } else {
+    return problems.add("keep.refine must be a name or an array of names, found {}",
+                        json_type(value));
+  }
+  std::vector<std::string_view> known;
+  for (const Refinement* refinement : refinements()) known.push_back(refinement->name);
+  for (const std::string& name : names) {
+    const Refinement* refinement = find_refinement(name);
+    if (refinement == nullptr) {
+      problems.add("keep.refine: unknown refinement {}{}", in_quotes(name),
+                   suggestion(name, known));
+    } else if (std::find(keep.refine.begin(), keep.refine.end(), refinement) != keep.refine.end()) {
+      problems.add("keep.refine: '{}' is given twice", name);
+    } else {
+      keep.refine.push_back(refinement);
+    }
+  }
+}
+
+void read_data(Fields& fields, KeepSpec& keep, Problems& problems) {
+  keep.data = fields.text("data").value_or("");
+  const bool needed = keep.selector->check_data != nullptr;
+  if (needed && keep.data.empty()) {
+    problems.add("keep: '{}' needs 'data', the safetensors file that its calibration wrote",
+                 keep.selector->name);
+  } else if (!needed && !keep.data.empty()) {
+    problems.add("keep: '{}' reads no 'data'", keep.selector->name);
+  }
+}
+
 }  // namespace
 
 void read_where(Fields& fields, Where& where) {
@@ -177,8 +219,12 @@ KeepSpec read_keep(const Json& keep, Problems& problems) {
   }
   read_where(fields, spec.where);
   read_budget(fields, spec, problems);
-  for (const std::span<const Parameter> parameters :
-       {spec.selector->parameters, spec.budget->parameters}) {
+  if (const Json* refine = fields.any("refine")) read_refine(*refine, spec, problems);
+  read_data(fields, spec, problems);
+  std::vector<std::span<const Parameter>> lists = {spec.selector->parameters,
+                                                   spec.budget->parameters};
+  for (const Refinement* refinement : spec.refine) lists.push_back(refinement->parameters);
+  for (const std::span<const Parameter> parameters : lists) {
     for (const Parameter& parameter : parameters) {
       spec.settings.emplace(parameter.name, read_parameter(fields, parameter, problems));
     }
@@ -222,13 +268,17 @@ Json keep_from_text(std::string_view text, Problems& problems) {
 }
 
 std::vector<std::string_view> keep_keys() {
-  return {"selector", "budget", "ratio", "tokens", "bytes", "table", "layers", "heads"};
+  return {"selector", "budget", "ratio", "tokens", "bytes",
+          "table",    "refine", "data",  "layers", "heads"};
 }
 
 std::vector<std::string_view> keep_keys_with_parameters() {
   std::vector<std::string_view> keys = keep_keys();
   for (const Selector* selector : selectors()) {
     for (const Parameter& parameter : selector->parameters) keys.push_back(parameter.name);
+  }
+  for (const Refinement* refinement : refinements()) {
+    for (const Parameter& parameter : refinement->parameters) keys.push_back(parameter.name);
   }
   for (const Budget* budget : budgets()) {
     for (const Parameter& parameter : budget->parameters) keys.push_back(parameter.name);

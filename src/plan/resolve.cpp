@@ -6,6 +6,7 @@
 
 #include "base/file.hpp"
 #include "base/nearest.hpp"
+#include "plan/data.hpp"
 #include "plan/one_line.hpp"
 #include "plan/plan.hpp"
 #include "plan/presets.hpp"
@@ -54,6 +55,7 @@ std::string_view trimmed(std::string_view text) {
 struct Source {
   Json json;
   std::string name;
+  std::filesystem::path folder = {};  // where it lies: its data file is named from there
 };
 
 Result<Source> from_json(std::string_view text, std::string_view origin, std::string name) {
@@ -100,7 +102,9 @@ Result<Source> read_source(std::string_view text, const PlanOptions& options, Pr
       text.find('=') == text.npos && (text.ends_with(".json") || text.find('/') != text.npos);
   if (!path) return from_line(text, options, problems);
   SKVIS_TRY(std::string content, read_file(std::filesystem::path(text), kLargestPlan));
-  return from_json(content, text, std::filesystem::path(text).stem().string());
+  SKVIS_TRY(Source source, from_json(content, text, std::filesystem::path(text).stem().string()));
+  source.folder = std::filesystem::path(text).parent_path();
+  return source;
 }
 
 bool is_coarse(const Code& code) {
@@ -112,11 +116,7 @@ void set_defaults(const PlanSpec& spec, Plan& plan) {
   const bool coarse = std::any_of(plan.heads.begin(), plan.heads.end(), [](const HeadPlan& head) {
     return is_coarse(head.key) || is_coarse(head.value);
   });
-  uint32_t observe = 0;
-  if (plan.drops()) {
-    const SelectorNeeds needs = plan.keep.selector->needs(plan.keep.settings);
-    if (needs.columns == QueryRows::last) observe = needs.observe;
-  }
+  const uint32_t observe = plan.drops() ? plan.keep.needs().observe : 0;
   plan.sinks = spec.sinks.value_or(plan.drops() ? kDefaultSinks : 0);
   plan.exact = spec.exact.value_or(coarse ? kDefaultExact : 0);
   plan.recent = spec.recent.value_or(observe);
@@ -133,9 +133,24 @@ uint64_t identity_of(const Plan& plan, std::string_view model_identity) {
                     {"scale", shape.attention_scale},
                     {"window", shape.window},
                     {"owner", shape.owner},
+                    {"data", plan.keep.data_hash},
                     {"plan", std::move(json)}};
   const std::string text = dump_json(all);
   return XXH64(text.data(), text.size(), 0);
+}
+
+// Reads the data file that the plan names.
+void resolve_data(const PlanSpec& spec, const std::filesystem::path& folder, Plan& plan,
+                  Problems& problems) {
+  if (!plan.drops() || spec.keep->data.empty() || !problems.empty()) return;
+  const Result<SelectorData> data = read_selector_data(folder / spec.keep->data);
+  if (!data) return problems.add("keep.data: {}", data.error().message);
+  if (auto fits = plan.keep.selector->check_data(*data->tensors, plan.shape); !fits) {
+    return problems.add("keep.data: {}: {}", spec.keep->data, fits.error().message);
+  }
+  plan.keep.data_file = spec.keep->data;
+  plan.keep.data = data->tensors;
+  plan.keep.data_hash = data->hash;
 }
 
 }  // namespace
@@ -153,6 +168,7 @@ Result<Plan> resolve_plan(std::string_view text, const CacheShape& shape,
   plan.exact_type = options.precise ? ExactType::f32 : spec.exact_type;
   resolve_store(spec, options.precise, plan, problems);
   resolve_keep(spec, plan, problems);
+  resolve_data(spec, source.folder, plan, problems);
   set_defaults(spec, plan);
   if (problems.empty()) check_plan(plan, problems);
   if (!problems.empty()) return problems.error(in_quotes(plan.name));

@@ -189,6 +189,7 @@ void resolve_keep(const PlanSpec& spec, Plan& plan, Problems& problems) {
   plan.keep.budget = keep.budget;
   plan.keep.amount = keep.amount.value_or(Amount{});
   plan.keep.settings = keep.settings;
+  plan.keep.refine = keep.refine;
   const size_t before = problems.count();
   for_each_head(keep.where, plan.shape, problems, [&](uint32_t i) {
     plan.heads[i].keep_all = slides(plan.shape, plan.shape.head(i).layer);
@@ -221,11 +222,15 @@ void check_plan(const Plan& plan, Problems& problems) {
     }
   }
   if (!plan.drops()) return;
-  if (plan.keep.selector->horizon == Horizon::prompt && grid) {
+  if (plan.keep.horizon() == Horizon::prompt && grid) {
+    std::string_view name = plan.keep.selector->name;
+    for (const Refinement* refinement : plan.keep.refine) {
+      if (refinement->horizon == Horizon::prompt) name = refinement->name;
+    }
     problems.add(
         "keep: '{}' judges rows only when the whole prompt has been read and cannot settle"
         " on a grid; use settle=prompt",
-        plan.keep.selector->name);
+        name);
   }
   check_amounts(plan, problems);
 }

@@ -82,6 +82,9 @@ std::string settle_text(const SettleRule& settle) {
 std::string keep_text(const Plan& plan) {
   if (!plan.drops()) return "every row";
   std::string text(plan.keep.selector->name);
+  for (const Refinement* refinement : plan.keep.refine) {
+    text += fmt::format(", refined by {}", refinement->name);
+  }
   text += fmt::format(", budget {}", plan.keep.budget->name);
   if (plan.keep.table.empty()) {
     const Amount& amount = plan.keep.amount;

@@ -13,6 +13,14 @@ extern const Selector kKeydiff;
 extern const Selector kLagkv;
 extern const Selector kTova;
 extern const Selector kChunk;
+extern const Selector kH2o;
+extern const Selector kH2oGrid;
+extern const Selector kExpected;
+extern const Selector kTree;
+extern const Selector kEms;
+extern const Selector kQFilters;
+extern const Refinement kCritical;
+extern const Refinement kSpectral;
 
 // The length of row j, in double.
 double norm_of(const RowsView& rows, size_t j);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -7,8 +8,9 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 7> kAll = {&kStreaming, &kSnapkv, &kKnorm, &kKeydiff,
-                                                          &kLagkv,     &kTova,   &kChunk};
+  static constexpr std::array<const Selector*, 13> kAll = {
+      &kStreaming, &kSnapkv,  &kKnorm,    &kKeydiff, &kLagkv, &kTova,    &kChunk,
+      &kH2o,       &kH2oGrid, &kExpected, &kTree,    &kEms,   &kQFilters};
   return kAll;
 }
 
@@ -17,6 +19,32 @@ const Selector* find_selector(std::string_view name) {
     if (selector->name == name) return selector;
   }
   return nullptr;
+}
+
+std::span<const Refinement* const> refinements() {
+  static constexpr std::array<const Refinement*, 2> kAll = {&kCritical, &kSpectral};
+  return kAll;
+}
+
+const Refinement* find_refinement(std::string_view name) {
+  for (const Refinement* refinement : refinements()) {
+    if (refinement->name == name) return refinement;
+  }
+  return nullptr;
+}
+
+SelectorNeeds SelectorNeeds::operator|(const SelectorNeeds& other) const {
+  SelectorNeeds both = *this;
+  if (other.observe > 0) both.reduce = other.reduce;
+  both.observe = std::max(observe, other.observe);
+  both.totals |= other.totals;
+  both.query_moments |= other.query_moments;
+  both.moments_from = std::max(moments_from, other.moments_from);
+  both.keys |= other.keys;
+  both.values |= other.values;
+  both.output_norms |= other.output_norms;
+  both.scoring_pass |= other.scoring_pass;
+  return both;
 }
 
 double norm_of(const RowsView& rows, size_t j) {

@@ -47,7 +47,7 @@ double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, 
 namespace snapkv {
 
 SelectorNeeds needs(const Settings& settings) {
-  return {.columns = QueryRows::last, .observe = whole_of(settings, kObserve)};
+  return {.observe = whole_of(settings, kObserve)};
 }
 
 void score(const Settings& settings, const SelectorView& view, float* scores) {

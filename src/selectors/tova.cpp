@@ -14,7 +14,7 @@ namespace skvis {
 namespace {
 
 SelectorNeeds needs(const Settings&) {
-  return {.columns = QueryRows::last, .observe = 1, .reduce = GroupReduce::mean};
+  return {.observe = 1, .reduce = GroupReduce::mean};
 }
 
 // Of one KV head; settling takes the mean over the layer.

@@ -51,14 +51,6 @@ inline void make_row(RowsLike like, uint64_t seed, uint64_t position, size_t cou
   }
 }
 
-inline RotaryTable make_rotary(uint32_t head_dim) {
-  RotaryTable table;
-  for (uint32_t i = 0; i < head_dim / 2; ++i) {
-    table.inverse_frequency.push_back(std::pow(10000.0, -2.0 * i / head_dim));
-  }
-  return table;
-}
-
 // Inputs of one layer for consecutive positions, by position alone.
 struct StepInput {
   std::vector<float> q, k, v;
@@ -204,7 +196,7 @@ class Bench {
         size_t pool_bytes = size_t{256} << 20)
       : pool(std::move(Pool::create(pool_bytes)).value()),
         layout(std::move(CacheLayout::create(make_plan(plan, shape), pool)).value()),
-        rotary(make_rotary(shape.head_dim)),
+        rotary(shape.rotary),
         threads(threads) {}
 
   SequenceCache open() { return SequenceCache(layout, pool, kUnreserved); }

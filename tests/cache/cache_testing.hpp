@@ -31,6 +31,9 @@ inline CacheShape make_shape(uint32_t layers, uint32_t kv_heads, uint32_t group_
                    .owner = {}};
   shape.window.resize(layers, 0);
   for (uint32_t layer = 0; layer < layers; ++layer) shape.owner.push_back(layer);
+  for (uint32_t i = 0; i < head_dim / 2; ++i) {
+    shape.rotary.inverse_frequency.push_back(std::pow(10000.0, -2.0 * i / head_dim));
+  }
   return shape;
 }
 
@@ -100,8 +103,13 @@ class MemoryWalk {
   // `quota`: what was reserved for the sequence, empty if nothing.
   void add(const SequenceCache& sequence, const Quota& quota, bool had_rows) {
     const CacheLayout& layout = sequence.layout();
-    const size_t exact_row = 2 * layout.exact_row_bytes();
+    const size_t exact_row = 2 * layout.exact_row_bytes() + layout.state_floats() * sizeof(float);
     std::map<PageClass, size_t> held;
+    const auto side = [&](PageClass page_class) {
+      side_[page_class] += 1;
+      side_bytes_ += pool_.page_bytes(page_class);
+      ++held[page_class];
+    };
     const auto visit = [&](PageId page, uint64_t live, size_t row_bytes, PageClass page_class) {
       ASSERT_EQ(pool_.class_of(page), page_class);
       Page& entry = pages_[page];
@@ -121,15 +129,13 @@ class MemoryWalk {
       const PageClass sealed = layout.head(i).sealed;
       for (const PageEntry& entry : head.sealed.pages) {
         visit(entry.page, entry.live, pool_.page_bytes(sealed) / kPageSlots, sealed);
+        ASSERT_EQ(entry.state != kNoPage, layout.state_floats() > 0 && layout.head(i).selectable);
+        if (entry.state != kNoPage) side(layout.state_class());
       }
+      if (sequence.head(i).moments != kNoPage) side(layout.moments_class());
     }
     if (layout.observe() > 0 && had_rows) {  // one page of side data per layer
-      const size_t bytes = pool_.page_bytes(layout.queries_class());
-      for (uint32_t layer = 0; layer < layout.shape().layers; ++layer) {
-        side_[layout.queries_class()] += 1;
-        side_bytes_ += bytes;
-        ++held[layout.queries_class()];
-      }
+      for (uint32_t layer = 0; layer < layout.shape().layers; ++layer) side(layout.queries_class());
     }
     std::map<PageClass, size_t> promised;
     for (const auto& [page_class, pages] : quota) promised[page_class] += pages;

@@ -28,7 +28,6 @@ TEST(Tova, asks_for_the_newest_query_and_takes_its_probabilities_as_they_are) {
   const Selector& tova = *find_selector("tova");
   EXPECT_TRUE(tova.per_layer);
   const SelectorNeeds needs = tova.needs({});
-  EXPECT_EQ(needs.columns, QueryRows::last);
   EXPECT_EQ(needs.observe, 1u);
   EXPECT_EQ(needs.reduce, GroupReduce::mean);
   const float nan = std::numeric_limits<float>::quiet_NaN();

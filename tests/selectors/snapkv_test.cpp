@@ -201,7 +201,6 @@ TEST(Snapkv, equals_a_plain_convolution_on_random_rows) {
 
 TEST(Snapkv, asks_for_the_columns_of_its_window_per_query_head) {
   const SelectorNeeds needs = find_selector("snapkv")->needs({{"observe", 16}});
-  EXPECT_EQ(needs.columns, QueryRows::last);
   EXPECT_EQ(needs.observe, 16u);
   EXPECT_EQ(needs.reduce, GroupReduce::none);
 }

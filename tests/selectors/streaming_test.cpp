@@ -33,8 +33,8 @@ TEST(Streaming, matches_the_independent_library_on_twelve_hundred_tokens) {
 TEST(Streaming, needs_nothing_and_looks_at_no_later_query) {
   const Selector* streaming = find_selector("streaming");
   const SelectorNeeds needs = streaming->needs({});
-  EXPECT_EQ(needs.columns, QueryRows::none);
-  EXPECT_FALSE(needs.keys || needs.values || needs.queries || needs.hidden);
+  EXPECT_EQ(needs.observe, 0u);
+  EXPECT_FALSE(needs.keys || needs.values || needs.totals || needs.query_moments);
   EXPECT_FALSE(streaming->sees_later_queries);
   EXPECT_EQ(streaming->horizon, Horizon::row);
 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first half of settling: shows the selector each head, lets the budget count, and answers
+// which rows go. It changes nothing but rows that others merge into.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.hpp"
+#include "cache/rows.hpp"
+#include "cache/settle.hpp"
+
+namespace skvis {
+
+// What a selector sees of one head, and the memory behind it.
+struct HeadView {
+  std::vector<LiveRow> rows;
+  std::vector<uint32_t> positions;
+  std::vector<uint8_t> droppable;
+  std::vector<uint8_t> exact;
+  std::vector<float> columns, totals, means, covariances, keys, values, norms, state;
+  SelectorView view;
+};
+
+class Judge {
+ public:
+  Judge(SequenceCache& sequence, const AttentionStatistics& statistics, ThreadPool& threads);
+
+  // Scores the rows of a layer's heads; of all layers before count() where the budget needs scores.
+  void score_layer(uint32_t layer);
+  // How many rows each head may keep.
+  void count();
+  // Of one head that drops rows, once scored and counted: its rows and which of them go. Called
+  // from a worker.
+  struct Verdict {
+    std::vector<LiveRow> rows;
+    std::vector<uint8_t> dropped;  // [rows]
+    std::vector<Merge> merges;     // indices of rows
+  };
+  Verdict verdict(uint32_t head);
+  // Adds the rows that merge to their targets. Called from a worker.
+  void merge(uint32_t head, const Verdict& verdict);
+
+ private:
+  HeadView look(uint32_t head) const;
+  void gather_moments(uint32_t head, HeadView& seen) const;
+  void score(uint32_t head);
+  void average_scores(uint32_t layer);
+  bool droppable(uint32_t head, uint32_t position) const;
+  std::vector<uint8_t> choose(const HeadView& seen, const std::vector<float>& scores) const;
+
+  // Of heads that drop rows, from scoring to verdict.
+  struct Scored {
+    std::vector<LiveRow> rows;
+    std::vector<float> scores;
+  };
+
+  SequenceCache& sequence_;
+  const CacheLayout& layout_;
+  const Plan& plan_;
+  const AttentionStatistics& statistics_;
+  ThreadPool& threads_;
+  const uint32_t at_;  // rows below it exist
+  std::vector<Scored> scored_;
+  std::vector<uint32_t> counts_;  // rows that each head may keep
+};
+
+}  // namespace skvis

@@ -4,7 +4,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 #include "cli/command.hpp"
 
 namespace skvis {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/calibrate.hpp"
+#include "eval/calibrate.hpp"
 
 #include <gmock/gmock.h>
 
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 #include "engine/engine_testing.hpp"
 
 namespace skvis::testing {

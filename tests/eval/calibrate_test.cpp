@@ -3,8 +3,8 @@
 
 #include <gmock/gmock.h>
 
-#include "eval/kept.hpp"
 #include "engine/engine_testing.hpp"
+#include "eval/kept.hpp"
 
 namespace skvis::testing {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "cli/eval.hpp"
 #include "eval/kept.hpp"
-#include "cli/command.hpp"
 
 namespace skvis {
 namespace {
@@ -73,6 +73,7 @@ void add_eval(CLI::App& app, Action& action) {
       "Example:\n  skvis eval kept --kv \"snapkv:0.5 settle=prompt\" --ids ids.json --out "
       "kept.json");
   kept->callback([options, &action] { action = [options] { return show_kept(*options); }; });
+  add_eval_needle(*eval, action);
 }
 
 }  // namespace skvis

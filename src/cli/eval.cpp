@@ -74,6 +74,7 @@ void add_eval(CLI::App& app, Action& action) {
       "kept.json");
   kept->callback([options, &action] { action = [options] { return show_kept(*options); }; });
   add_eval_needle(*eval, action);
+  add_eval_text(*eval, action);
 }
 
 }  // namespace skvis

@@ -13,6 +13,7 @@
 namespace skvis {
 
 void add_eval_needle(CLI::App& eval, Action& action);
+void add_eval_text(CLI::App& eval, Action& action);  // ppl and kld
 
 struct CompareOptions {
   ModelOptions model;

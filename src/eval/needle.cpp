@@ -25,11 +25,31 @@ Json settings_of(const ComparedPlans& plans, const NeedleRun& run, const std::st
               {"filler", fmt::format("{:016x}", XXH3_64bits(filler.data(), filler.size()))}};
 }
 
+// Counts cells; ticks in between show that something happens.
+class Progress {
+ public:
+  Progress(const std::function<void(size_t, size_t)>& show, size_t total)
+      : show_(show), total_(total) {}
+  void tick() const {
+    if (show_) show_(done_, total_);
+  }
+  void cell_done() {
+    ++done_;
+    tick();
+  }
+
+ private:
+  const std::function<void(size_t, size_t)>& show_;
+  size_t total_;
+  size_t done_ = 0;
+};
+
 // One conversation under one plan.
 class Conversation {
  public:
-  Conversation(const ComparedPlan& plan, const NeedlePrompt& prompt, uint32_t new_tokens)
-      : engine_(*plan.engine), prompt_(prompt), new_tokens_(new_tokens) {}
+  Conversation(const ComparedPlan& plan, const NeedlePrompt& prompt, uint32_t new_tokens,
+               const Progress& progress)
+      : engine_(*plan.engine), prompt_(prompt), new_tokens_(new_tokens), progress_(progress) {}
 
   // Reads what is not in the cache yet of each turn, asks, and notes the results in `cell`. `read`
   // holds the rows of the first prompt but its last, all exact, or is null.
@@ -44,8 +64,11 @@ class Conversation {
       const NeedleTurn& turn = prompt_.turns[i];
       const size_t skip = i == 0 ? sequence.committed() : 0;
       std::vector<float> logits(engine_.vocabulary());
-      SKVIS_CHECK(
-          engine_.read(sequence, std::span(turn.tokens).subspan(skip), kPromptChunk, 1, logits));
+      SKVIS_CHECK(engine_.read(sequence, std::span(turn.tokens).subspan(skip), kPromptChunk, 1,
+                               logits, [&](size_t, size_t) {
+                                 progress_.tick();
+                                 return true;
+                               }));
       if (i == 0) note_size(sequence, cell);
       SKVIS_TRY(const std::string answer, ask(sequence, logits, i + 1 == prompt_.turns.size()));
       const bool found = answer.find(turn.number) != std::string::npos;
@@ -113,6 +136,7 @@ class Conversation {
   Engine& engine_;
   const NeedlePrompt& prompt_;
   uint32_t new_tokens_;
+  const Progress& progress_;
   uint32_t capacity_ = 0;
 };
 
@@ -126,7 +150,7 @@ bool reads_alike(const ComparedPlan& a, const ComparedPlan& b) {
 // Reads the first prompt but its last token, which settles, under the plan of `readers` that
 // observes most.
 Result<SequenceCache> read_exact(std::span<const ComparedPlan* const> readers,
-                                 const NeedlePrompt& prompt) {
+                                 const NeedlePrompt& prompt, const Progress& progress) {
   const ComparedPlan& reader = **std::max_element(
       readers.begin(), readers.end(), [](const ComparedPlan* a, const ComparedPlan* b) {
         return a->engine->layout().observe() < b->engine->layout().observe();
@@ -139,6 +163,7 @@ Result<SequenceCache> read_exact(std::span<const ComparedPlan* const> readers,
     const uint32_t rows = std::min(kPromptChunk, count - 1 - done);
     const StepWork work{.sequence = &sequence, .tokens = tokens.subspan(done, rows)};
     SKVIS_CHECK(engine.step({&work, 1}, {}));
+    progress.tick();
     done += rows;
   }
   return sequence;
@@ -147,7 +172,7 @@ Result<SequenceCache> read_exact(std::span<const ComparedPlan* const> readers,
 // All plans of one prompt that have no cell yet.
 Result<void> run_prompt(std::vector<const ComparedPlan*> missing, const NeedleRun& run,
                         const std::string& filler, const Json& settings, uint32_t number,
-                        CellFile& cells, const std::function<void()>& on_cell) {
+                        CellFile& cells, Progress& progress) {
   const LoadedModel& model = missing.front()->engine->model();
   SKVIS_TRY(const NeedlePrompt prompt, make_needle_prompt(model, run.settings, filler, number));
   while (!missing.empty()) {
@@ -159,14 +184,15 @@ Result<void> run_prompt(std::vector<const ComparedPlan*> missing, const NeedleRu
     const PlanKernels kernels(first);
     std::optional<SequenceCache> read;
     if (group.size() > 1) {
-      SKVIS_TRY(SequenceCache exact, read_exact(group, prompt));
+      SKVIS_TRY(SequenceCache exact, read_exact(group, prompt, progress));
       read.emplace(std::move(exact));
     }
     for (const ComparedPlan* plan : group) {
       Json cell = cell_begin(kWhat, settings, *plan, number, run.settings.context);
-      SKVIS_CHECK(Conversation(*plan, prompt, run.new_tokens).run(read ? &*read : nullptr, cell));
+      SKVIS_CHECK(
+          Conversation(*plan, prompt, run.new_tokens, progress).run(read ? &*read : nullptr, cell));
       SKVIS_CHECK(cells.add(std::move(cell)));
-      on_cell();
+      progress.cell_done();
     }
     missing.erase(missing.begin(), alike);
   }
@@ -213,23 +239,18 @@ Result<std::vector<NeedleSummary>> run_needles(
     const ComparedPlans& plans, const NeedleRun& run, const std::string& filler, CellFile& cells,
     const std::function<void(size_t, size_t)>& progress) {
   const Json settings = settings_of(plans, run, filler);
-  const size_t total = plans.all().size() * run.prompts;
-  size_t done = 0;
-  const auto one_done = [&] {
-    ++done;
-    if (progress) progress(done, total);
-  };
+  Progress counted(progress, plans.all().size() * run.prompts);
   for (uint32_t number = 0; number < run.prompts; ++number) {
     std::vector<const ComparedPlan*> missing;
     for (const ComparedPlan& plan : plans.all()) {
       if (cells.find(cell_name(kWhat, settings, plan, number)) == nullptr) {
         missing.push_back(&plan);
       } else {
-        one_done();
+        counted.cell_done();
       }
     }
     if (missing.empty()) continue;
-    SKVIS_CHECK(run_prompt(std::move(missing), run, filler, settings, number, cells, one_done));
+    SKVIS_CHECK(run_prompt(std::move(missing), run, filler, settings, number, cells, counted));
   }
   std::vector<NeedleSummary> summaries;
   std::vector<double> baseline;

@@ -66,7 +66,7 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* kept = eval->add_subcommand("kept", "Which tokens every head holds after a prompt");
   options->model.add_to(*kept);
   kept->add_option("--ids", options->ids, "JSON array of token ids")->required();
-  kept->add_option("--out", options->out, "Write positions of every head to this JSON file");
+  kept->add_option("--json,--out", options->out, "Write positions of every head to this JSON file");
   kept->add_option("--against", options->against, "Compare with such a file");
   kept->add_option("--entry", options->entry, "The member of that file to compare with");
   kept->footer(

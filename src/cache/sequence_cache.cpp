@@ -206,6 +206,47 @@ bool SequenceCache::lacks_moments(uint32_t head) const {
   return layout_->needs().query_moments && heads_[head].moments == kNoPage;
 }
 
+Result<void> SequenceCache::adopt_exact(const SequenceCache& from) {
+  const CacheShape& shape = layout_->shape();
+  const CacheShape& other = from.layout_->shape();
+  const Plan& plan = layout_->plan();
+  const bool same_rows = shape.layers == other.layers && shape.kv_heads == other.kv_heads &&
+                         shape.query_heads == other.query_heads &&
+                         shape.head_dim == other.head_dim && shape.owner == other.owner &&
+                         plan.exact_type == from.layout_->plan().exact_type;
+  const uint32_t rows = from.length_;
+  const uint32_t observed = std::min(layout_->observe(), rows);
+  std::string problem;
+  if (!same_rows) problem = "their exact rows differ";
+  if (length_ > 0) problem = "there are rows already";
+  if (!from.all_exact() || from.committed_ < rows) problem = "they are settled or uncommitted";
+  if (plan.settle.next_after(0) <= rows) problem = "it settles before or at their end";
+  const bool more = layout_->state_floats() > 0 || layout_->needs().query_moments;
+  if (observed > from.layout_->observe() || more) problem = "it needs more than was observed";
+  if (!problem.empty()) {
+    return fail("{} rows read under plan '{}' cannot continue under plan '{}': {}", rows,
+                from.layout_->plan().name, plan.name, problem);
+  }
+  SKVIS_CHECK(append(rows));
+  const size_t bytes = layout_->exact_row_bytes();
+  for (uint32_t head = 0; head < heads_.size(); ++head) {
+    if (!layout_->head(head).owned) continue;
+    for (uint32_t position = 0; position < rows; ++position) {
+      std::memcpy(exact_key(head, position), from.exact_key(head, position), bytes);
+      std::memcpy(exact_value(head, position), from.exact_value(head, position), bytes);
+    }
+  }
+  for (uint32_t layer = 0; layer < shape.layers && observed > 0; ++layer) {
+    if (!layout_->owns(layer)) continue;
+    for (uint32_t position = rows - observed; position < rows; ++position) {
+      std::memcpy(observed_queries(layer, position), from.observed_queries(layer, position),
+                  shape.query_heads * bytes);
+    }
+  }
+  commit(rows);
+  return {};
+}
+
 SequenceCache::ExactPlace SequenceCache::exact_place(uint32_t head, uint32_t position) const {
   const uint32_t sinks = layout_->plan().sinks;
   if (position < sinks) return {heads_[head].sinks.page, position, sinks};

@@ -86,6 +86,15 @@ class SequenceCache {
   // the reservation is then released.
   Result<SequenceCache> fork(ReservationId reservation) const;
 
+  // Are all rows exact: has nothing been settled yet?
+  bool all_exact() const { return open_begin_ == layout_->plan().sinks; }
+  // Fills this sequence, which is empty, with the rows of another one of the same model that holds
+  // them all exact, whatever its plan and pool: as if the tokens had been read here. No grid point
+  // of this plan may lie within them. Only between steps. Refused: rows of another shape or exact
+  // type, settled ones, and fewer observed queries than this plan's selector needs. Fails when the
+  // pool is full, which never happens within the reservation.
+  Result<void> adopt_exact(const SequenceCache& from);
+
   const HeadCache& head(uint32_t index) const { return heads_[index]; }
   // Where exact row `position` of a head lies: keys and values of [head_dim] elements.
   std::byte* exact_key(uint32_t head, uint32_t position);

@@ -6,7 +6,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "bench/calibrate.hpp"
+#include "eval/calibrate.hpp"
 #include "cli/command.hpp"
 
 namespace skvis {

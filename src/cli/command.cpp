@@ -75,7 +75,12 @@ ProgressBar::ProgressBar(std::string what)
       terminal_(::isatty(STDERR_FILENO) != 0) {}
 
 ProgressBar::~ProgressBar() {
+  clear();
+}
+
+void ProgressBar::clear() {
   if (shown_ && terminal_) std::fputs("\r\033[K", stderr);
+  shown_ = false;
 }
 
 void ProgressBar::update(size_t done, size_t total) {

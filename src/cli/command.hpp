@@ -56,6 +56,7 @@ class ProgressBar {
   explicit ProgressBar(std::string what);
   ~ProgressBar();
   void update(size_t done, size_t total);
+  void clear();  // before something else is printed
 
  private:
   std::string what_;

@@ -4,8 +4,8 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "bench/kept.hpp"
-#include "cli/command.hpp"
+#include "cli/eval.hpp"
+#include "eval/kept.hpp"
 
 namespace skvis {
 namespace {
@@ -66,13 +66,15 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* kept = eval->add_subcommand("kept", "Which tokens every head holds after a prompt");
   options->model.add_to(*kept);
   kept->add_option("--ids", options->ids, "JSON array of token ids")->required();
-  kept->add_option("--out", options->out, "Write positions of every head to this JSON file");
+  kept->add_option("--json,--out", options->out, "Write positions of every head to this JSON file");
   kept->add_option("--against", options->against, "Compare with such a file");
   kept->add_option("--entry", options->entry, "The member of that file to compare with");
   kept->footer(
       "Example:\n  skvis eval kept --kv \"snapkv:0.5 settle=prompt\" --ids ids.json --out "
       "kept.json");
   kept->callback([options, &action] { action = [options] { return show_kept(*options); }; });
+  add_eval_needle(*eval, action);
+  add_eval_text(*eval, action);
 }
 
 }  // namespace skvis

@@ -28,27 +28,41 @@ class ModelStatistics final : public StoredAttention {
 Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
                                                const EngineOptions& options) {
   auto threads =
-      std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_threads());
+      std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : available_threads());
   SKVIS_TRY(LoadedModel model,
             load_model(model_name, {.mode = options.mode, .progress = options.progress}, *threads));
-  std::unique_ptr<Engine> engine(new Engine(std::move(model), std::move(threads)));
-  const auto own_context = static_cast<uint32_t>(engine->model_.config().context_length);
+  std::unique_ptr<Engine> engine(
+      new Engine(std::make_shared<LoadedModel>(std::move(model)), std::move(threads)));
+  const auto own_context = static_cast<uint32_t>(engine->model().config().context_length);
   if (options.context > own_context) {
     return fail("context of {} tokens is more than the {} tokens that {} was made for",
-                options.context, own_context, engine->model_.name);
+                options.context, own_context, engine->model().name);
   }
   engine->context_ = options.context > 0 ? options.context : own_context;
-
-  SKVIS_TRY(const Plan plan, resolve_plan(options.plan, engine->model_.model.cache_shape(),
-                                          {.precise = options.mode == DenseMode::precise,
-                                           .model_identity = engine->model_.identity,
-                                           .plan_folder = {}}));
   const size_t memory = options.kv_memory > 0 ? options.kv_memory : available_memory() / 4;
   SKVIS_TRY(Pool pool, Pool::create(memory));
-  engine->pool_ = std::make_unique<Pool>(std::move(pool));
-  SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *engine->pool_));
-  engine->layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  engine->pool_ = std::make_shared<Pool>(std::move(pool));
+  SKVIS_CHECK(engine->take_plan(options.plan));
   return engine;
+}
+
+Result<std::unique_ptr<Engine>> Engine::with_plan(std::string_view plan) const {
+  std::unique_ptr<Engine> engine(new Engine(model_, threads_));
+  engine->context_ = context_;
+  engine->pool_ = pool_;
+  SKVIS_CHECK(engine->take_plan(plan));
+  return engine;
+}
+
+Result<void> Engine::take_plan(std::string_view text) {
+  const bool precise = model_->model.dense_path().mode == DenseMode::precise;
+  SKVIS_TRY(
+      const Plan plan,
+      resolve_plan(text, model_->model.cache_shape(),
+                   {.precise = precise, .model_identity = model_->identity, .plan_folder = {}}));
+  SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *pool_));
+  layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  return {};
 }
 
 Result<void> Engine::can_ever_fit(uint32_t prompt, uint32_t tokens) const {
@@ -109,7 +123,7 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
   }
   {
     SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    SKVIS_CHECK(model_.model.forward(rows, *attention, logits, *threads_));
+    SKVIS_CHECK(model_->model.forward(rows, *attention, logits, *threads_));
     attention->commit_all();
   }
   const ModelStatistics statistics(model_.model);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One model, one plan, one pool of KV memory, and the step over many sequences that everything else
-// (generation, logits, benchmarks, the server) is made of.
+// (generation, logits, benchmarks, the server) is made of. Engines with other plans may share the
+// model and the pool.
 #pragma once
 
 #include <cstdint>
@@ -42,14 +43,18 @@ class Engine {
   static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
                                                 const EngineOptions& options);
 
-  const LoadedModel& model() const { return model_; }
+  // An engine with another plan over the same model, threads and pool, for comparing plans. One of
+  // them steps at a time, and sequences stay with the engine that opened them.
+  Result<std::unique_ptr<Engine>> with_plan(std::string_view plan) const;
+
+  const LoadedModel& model() const { return *model_; }
   const Plan& plan() const { return layout_->plan(); }
   const CacheLayout& layout() const { return *layout_; }
   Pool& pool() { return *pool_; }
   const Pool& pool() const { return *pool_; }
   ThreadPool& threads() { return *threads_; }
   uint32_t context() const { return context_; }
-  size_t vocabulary() const { return model_.config().vocab_size; }
+  size_t vocabulary() const { return model_->config().vocab_size; }
 
   // A sequence that may grow to `tokens` tokens, `prompt` of them prompt. Its memory is reserved
   // now and it never fails for memory later. Refused, with figures, when it does not fit: `now`
@@ -71,12 +76,13 @@ class Engine {
                     const std::function<bool(size_t, size_t)>& progress = {});
 
  private:
-  Engine(LoadedModel model, std::unique_ptr<ThreadPool> threads)
+  Engine(std::shared_ptr<LoadedModel> model, std::shared_ptr<ThreadPool> threads)
       : model_(std::move(model)), threads_(std::move(threads)) {}
+  Result<void> take_plan(std::string_view plan);
 
-  LoadedModel model_;
-  std::unique_ptr<ThreadPool> threads_;
-  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<LoadedModel> model_;
+  std::shared_ptr<ThreadPool> threads_;
+  std::shared_ptr<Pool> pool_;
   std::unique_ptr<CacheLayout> layout_;
   uint32_t context_ = 0;
 };

@@ -146,7 +146,7 @@ class Words(unittest.TestCase):
     def test_help_has_examples_everywhere(self):
         for command in (["run"], ["serve"], ["plan"], ["logits"], ["tokenize"], ["detokenize"],
                         ["model", "info"], ["model", "random"], ["bench", "attention"],
-                        ["bench", "dense"], ["bench", "decode"]):
+                        ["bench", "dense"], ["bench", "decode"], ["eval", "kept"], ["calibrate", "budget"]):
             self.assertIn("Example", skvis(*command, "--help").stdout, command)
 
     def test_plan_shows_bytes_beside_the_full_cache(self):

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/calibrate.hpp"
+#include "eval/calibrate.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 
 namespace skvis {
 namespace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/calibrate.hpp"
+#include "eval/calibrate.hpp"
 
 #include <gmock/gmock.h>
 
-#include "bench/kept.hpp"
 #include "engine/engine_testing.hpp"
+#include "eval/kept.hpp"
 
 namespace skvis::testing {
 namespace {

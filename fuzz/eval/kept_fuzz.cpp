@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace skvis;

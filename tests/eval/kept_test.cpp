@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What plans keep of 1,200 tokens on the default model, against what kvpress 0.5.5 keeps
 // (tests/data/oracles/README.md).
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 
 #include <gmock/gmock.h>
 

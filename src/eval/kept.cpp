@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/kept.hpp"
+#include "eval/kept.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -36,8 +36,9 @@ struct KeepRule {
   const Selector* selector = nullptr;  // null: every row is kept
   const Budget* budget = nullptr;      // set when selector is
   Amount amount;
-  std::vector<Amount> table;  // [heads] when the plan gives explicit amounts, else empty
-  Settings settings;          // complete: every parameter with its value
+  std::vector<Amount> table;        // [heads] when the plan gives explicit amounts, else empty
+  std::vector<double> head_scores;  // [heads] where the budget reads scores, else empty
+  Settings settings;                // complete: every parameter with its value
   std::vector<Parameter> parameters() const;  // the selector's and the budget's
 };
 

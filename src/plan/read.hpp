@@ -43,7 +43,7 @@ struct KeepSpec {
   Settings settings;
   Where where;
   std::vector<TableSpec> table;
-  std::vector<std::vector<double>> matrix;  // [layers][kv_heads] ratios
+  std::vector<std::vector<double>> matrix;  // [layers][kv_heads] ratios or scores
 };
 
 struct PlanSpec {

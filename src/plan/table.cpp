@@ -83,7 +83,7 @@ std::string keep_text(const Plan& plan) {
   if (!plan.drops()) return "every row";
   std::string text(plan.keep.selector->name);
   text += fmt::format(", budget {}", plan.keep.budget->name);
-  if (plan.keep.table.empty()) {
+  if (plan.keep.table.empty() && plan.keep.budget->takes_amount) {
     const Amount& amount = plan.keep.amount;
     if (amount.unit == AmountUnit::ratio) text += fmt::format(" {} of the tokens", amount.value);
     if (amount.unit == AmountUnit::tokens) text += fmt::format(" {} tokens", amount.value);

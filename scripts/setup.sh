@@ -6,7 +6,7 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build git ca-certificates libhwy-dev libboost1.81-dev
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpcre2-dev libicu-dev libxxhash-dev
-  libgtest-dev libgmock-dev prometheus-cpp-dev python3 python3-pip unzip curl libssl-dev)
+  libgtest-dev libgmock-dev libeigen3-dev prometheus-cpp-dev python3 python3-pip unzip curl libssl-dev)
 fuzz=(clang-14 libclang-rt-14-dev)
 tools=(clang-format-14 clang-tidy-14)
 make=(make)

@@ -142,9 +142,11 @@ class Conversation {
 
 // Plans whose exact rows are the same until the prompt's end.
 bool reads_alike(const ComparedPlan& a, const ComparedPlan& b) {
-  return a.settles_at_prompt_end_only() && b.settles_at_prompt_end_only() &&
-         &a.engine->model() == &b.engine->model() && a.kernels == b.kernels &&
-         a.plan().exact_type == b.plan().exact_type;
+  const auto adopts = [](const ComparedPlan& plan) {
+    return plan.settles_at_prompt_end_only() && !plan.engine->layout().notes_every_row();
+  };
+  return adopts(a) && adopts(b) && &a.engine->model() == &b.engine->model() &&
+         a.kernels == b.kernels && a.plan().exact_type == b.plan().exact_type;
 }
 
 // Reads the first prompt but its last token, which settles, under the plan of `readers` that

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// `skvis bench attention|dense|decode`.
+// `skvis bench attention|dense|decode|split|paging`.
 #include "bench/bench.hpp"
+
+#include <charconv>
 
 #include "base/bytes.hpp"
 #include "base/file.hpp"
+#include "bench/paging.hpp"
 #include "cli/command.hpp"
 #include "kernels/table.hpp"
+#include "model/cache_shape.hpp"
 
 namespace skvis {
 namespace {
@@ -15,6 +19,9 @@ struct BenchOptions {
   AttentionBench attention;
   DenseBench dense;
   DecodeBench decode;
+  SplitBench split;
+  PagingBench paging;
+  std::string shape;
   std::string bytes = "256MiB";
   std::string kernels;
   std::string json;
@@ -41,6 +48,37 @@ Result<void> run_dense(BenchOptions& options) {
 Result<void> run_decode(const BenchOptions& options) {
   SKVIS_TRY(const auto engine, start_engine(options.model));
   SKVIS_TRY(const Json report, bench_decode(*engine, options.decode));
+  return finish(options, report);
+}
+
+Result<void> run_split(const BenchOptions& options) {
+  SKVIS_TRY(const Json report, bench_split(options.split));
+  return finish(options, report);
+}
+
+// "16x8": layers and KV heads of each.
+Result<void> read_shape(const std::string& text, PagingBench& paging) {
+  const size_t cross = text.find('x');
+  const auto number = [](std::string_view digits) {
+    uint32_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return error == std::errc() && end == digits.data() + digits.size() && value <= 4096 ? value
+                                                                                         : 0;
+  };
+  if (cross != text.npos) {
+    paging.layers = number(std::string_view(text).substr(0, cross));
+    paging.kv_heads = number(std::string_view(text).substr(cross + 1));
+  }
+  if (paging.layers > 0 && paging.kv_heads > 0) return {};
+  return fail("--shape '{}': expected layers and KV heads, such as 16x8, at most 4096 each", text);
+}
+
+Result<void> run_paging(BenchOptions& options) {
+  if (!options.shape.empty()) SKVIS_CHECK(read_shape(options.shape, options.paging));
+  SKVIS_TRY(const auto path, find_model(options.model.model));
+  SKVIS_TRY(const ModelFiles files, ModelFiles::open(path));
+  SKVIS_TRY(const Plan plan, resolve_plan(options.model.plan, cache_shape(files.config())));
+  SKVIS_TRY(const Json report, bench_paging(plan, options.paging));
   return finish(options, report);
 }
 
@@ -97,6 +135,32 @@ void add_bench(CLI::App& app, Action& action) {
       ->check(CLI::Range(1u, 1u << 20));
   decode->footer("Example:\n  skvis bench decode --sequences 4 --context 4096 --kv int8");
   decode->callback([options, &action] { action = [options] { return run_decode(*options); }; });
+
+  CLI::App* split = bench->add_subcommand("split", "Attention split over workers by a table");
+  common(split);
+  split->add_option("--tokens", options->split.tokens, "Tokens of which heads keep shares")
+      ->capture_default_str()
+      ->check(CLI::Range(64u, 1u << 20));
+  split->add_option("--repeats", options->split.repeats, "Passes per case")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 10000u));
+  split->add_option("-t,--threads", options->split.threads, "Threads");
+  split->footer("Example:\n  skvis bench split --tokens 8192");
+  split->callback([options, &action] { action = [options] { return run_split(*options); }; });
+
+  CLI::App* paging = bench->add_subcommand("paging", "What heads would waste if they shared pages");
+  common(paging);
+  paging->add_option("-m,--model", options->model.model, "For which model")->capture_default_str();
+  paging->add_option("--kv", options->model.plan, "The plan, best with budgets of heads")
+      ->required();
+  paging->add_option("--tokens", options->paging.tokens, "Prompt lengths")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(256u, 1u << 20));
+  paging->add_option("--shape", options->shape,
+                     "Draw the plan's heads for another shape: layers x KV heads, such as 16x8");
+  paging->footer("Example:\n  skvis bench paging --kv snapkv-50.json --shape 16x8");
+  paging->callback([options, &action] { action = [options] { return run_paging(*options); }; });
 }
 
 }  // namespace skvis

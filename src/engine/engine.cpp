@@ -126,7 +126,7 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
     SKVIS_CHECK(model_->model.forward(rows, *attention, logits, *threads_));
     attention->commit_all();
   }
-  const ModelStatistics statistics(model_.model);
+  const ModelStatistics statistics(model_->model);
   for (const StepWork& item : work) {
     const SettleRule& rule = plan().settle;
     const bool settles =

@@ -146,8 +146,9 @@ class Words(unittest.TestCase):
     def test_help_has_examples_everywhere(self):
         for command in (["run"], ["serve"], ["plan"], ["logits"], ["tokenize"], ["detokenize"],
                         ["model", "info"], ["model", "random"], ["bench", "attention"],
-                         ["bench", "dense"], ["bench", "decode"], ["eval", "kept"],
-                         ["calibrate", "budget"], ["calibrate", "duo"], ["calibrate", "entropy"]):
+                         ["bench", "dense"], ["bench", "decode"], ["bench", "split"],
+                         ["bench", "paging"], ["eval", "kept"], ["calibrate", "budget"],
+                         ["calibrate", "duo"], ["calibrate", "entropy"]):
             self.assertIn("Example", skvis(*command, "--help").stdout, command)
 
     def test_plan_shows_bytes_beside_the_full_cache(self):
@@ -168,6 +169,15 @@ class Words(unittest.TestCase):
                          "--tokens", "200", "--out", out)
             self.assertIn("rank correlation", done.stdout)
             self.assertIn(f"budget {budget}", skvis("plan", out, "--model", TINY).stdout)
+            shown = skvis("bench", "paging", "--model", TINY, "--kv", out, "--tokens", "512").stdout
+            self.assertIn("8 heads a group, sorted globally", shown)
+
+    def test_shapes_that_are_none_are_refused(self):
+        for shape in ("16", "0x8", "16x", "16x8x2", "99999x1"):
+            done = skvis("bench", "paging", "--model", TINY, "--kv", "full", "--shape", shape,
+                         check=False)
+            self.assertIn("16x8", done.stderr)
+            self.assertEqual(done.returncode, 1)
 
     def test_model_info(self):
         self.assertIn("6144 bytes per token", skvis("model", "info", TINY).stdout)

@@ -3,11 +3,37 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <functional>
 
 #include "attention/statistics.hpp"
 
 namespace skvis {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Passes on and adds up the time of attention.
+class TimedCache final : public LayerCache {
+ public:
+  explicit TimedCache(LayerCache& cache) : cache_(cache) {}
+  void attend(const LayerInput& input, float* out) override {
+    const auto start = Clock::now();
+    cache_.attend(input, out);
+    seconds_ += seconds_since(start);
+  }
+  double seconds() const { return seconds_; }
+
+ private:
+  LayerCache& cache_;
+  double seconds_ = 0;
+};
+
+}  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
                                                const EngineOptions& options) {
@@ -23,16 +49,22 @@ Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
   }
   engine->context_ = options.context > 0 ? options.context : own_context;
 
-  SKVIS_TRY(const Plan plan, resolve_plan(options.plan, engine->model_.model.cache_shape(),
-                                          {.precise = options.mode == DenseMode::precise,
-                                           .model_identity = engine->model_.identity,
-                                           .plan_folder = {}}));
-  const size_t memory = options.kv_memory > 0 ? options.kv_memory : available_memory() / 4;
-  SKVIS_TRY(Pool pool, Pool::create(memory));
-  engine->pool_ = std::make_unique<Pool>(std::move(pool));
-  SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *engine->pool_));
-  engine->layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  engine->mode_ = options.mode;
+  SKVIS_CHECK(engine->use_plan(options.plan, options.kv_memory));
   return engine;
+}
+
+Result<void> Engine::use_plan(const std::string& plan_name, size_t kv_memory) {
+  SKVIS_TRY(const Plan plan, resolve_plan(plan_name, model_.model.cache_shape(),
+                                          {.precise = mode_ == DenseMode::precise,
+                                           .model_identity = model_.identity,
+                                           .plan_folder = {}}));
+  SKVIS_TRY(Pool made, Pool::create(kv_memory > 0 ? kv_memory : available_memory() / 4));
+  auto pool = std::make_unique<Pool>(std::move(made));
+  SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *pool));
+  layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  pool_ = std::move(pool);
+  return {};
 }
 
 Result<void> Engine::can_ever_fit(uint32_t prompt, uint32_t tokens) const {
@@ -91,11 +123,16 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
                       .wants_logits = count - i <= item.logits_rows});
     }
   }
+  auto start = Clock::now();
   {
     SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    SKVIS_CHECK(model_.model.forward(rows, *attention, logits, *threads_));
+    TimedCache timed(*attention);
+    SKVIS_CHECK(model_.model.forward(rows, timed, logits, *threads_));
     attention->commit_all();
+    last_step_.attention = timed.seconds();
+    last_step_.dense = seconds_since(start) - timed.seconds();
   }
+  start = Clock::now();
   const StoredAttention statistics;
   for (const StepWork& item : work) {
     const SettleRule& rule = plan().settle;
@@ -103,6 +140,7 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
         rule.is_grid_point(item.sequence->committed()) || (item.prompt_ends && rule.at_prompt_end);
     if (settles) SKVIS_CHECK(settle(*item.sequence, statistics, *threads_));
   }
+  last_step_.settle = seconds_since(start);
   return {};
 }
 

@@ -37,10 +37,21 @@ struct StepWork {
   bool prompt_ends = false;  // the last row ends the prompt: plans may settle here
 };
 
+// Where a step's time went.
+struct StepSeconds {
+  double dense = 0;      // products with weights, norms, logits
+  double attention = 0;  // appending rows included
+  double settle = 0;
+};
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
                                                 const EngineOptions& options);
+
+  // The same model under another plan, with an empty pool of `kv_memory` bytes (0: a quarter of
+  // what is free). No sequence may be open. On an error the engine is as before.
+  Result<void> use_plan(const std::string& plan, size_t kv_memory);
 
   const LoadedModel& model() const { return model_; }
   const Plan& plan() const { return layout_->plan(); }
@@ -64,6 +75,7 @@ class Engine {
   // Runs the model over all rows, commits them and settles the sequences that reached a grid point.
   // logits [sum of logits_rows, vocabulary], in the order of the work.
   Result<void> step(std::span<const StepWork> work, std::span<float> logits);
+  const StepSeconds& last_step() const { return last_step_; }
   // Reads `tokens` as prompt rows in slices of at most `chunk`; logits [logits_rows, vocabulary] of
   // the last rows. `progress(done, total)` may answer false to stop early (not an error).
   Result<void> read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
@@ -79,6 +91,8 @@ class Engine {
   std::unique_ptr<Pool> pool_;
   std::unique_ptr<CacheLayout> layout_;
   uint32_t context_ = 0;
+  DenseMode mode_ = DenseMode::fast;
+  StepSeconds last_step_;
 };
 
 // Prompt rows per step unless a caller says otherwise: a grid step, long enough for the matrices.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// `skvis bench attention|dense|decode|split|paging`.
+// `skvis bench attention|dense|decode|split|paging|multiturn`.
 #include "bench/bench.hpp"
 
 #include <charconv>
+#include <optional>
 
 #include "base/bytes.hpp"
 #include "base/file.hpp"
+#include "bench/multiturn.hpp"
 #include "bench/paging.hpp"
 #include "cli/command.hpp"
 #include "kernels/table.hpp"
@@ -22,6 +24,7 @@ struct BenchOptions {
   SplitBench split;
   PagingBench paging;
   std::string shape;
+  MultiturnBench multiturn;
   std::string bytes = "256MiB";
   std::string kernels;
   std::string json;
@@ -80,6 +83,54 @@ Result<void> run_paging(BenchOptions& options) {
   SKVIS_TRY(const Plan plan, resolve_plan(options.model.plan, cache_shape(files.config())));
   SKVIS_TRY(const Json report, bench_paging(plan, options.paging));
   return finish(options, report);
+}
+
+Result<void> run_multiturn(BenchOptions& options) {
+  MultiturnBench& bench = options.multiturn;
+  if (!options.model.kv_memory.empty()) {
+    SKVIS_TRY(bench.kv_memory, parse_bytes(options.model.kv_memory, "--kv-memory"));
+  }
+  options.model.plan = bench.plans.front();
+  SKVIS_TRY(const auto engine, start_engine(options.model));
+  std::optional<ProgressBar> bar;
+  std::string_view shown;
+  const auto progress = [&](std::string_view what, size_t done, size_t total) {
+    if (!bar || what != shown || done == 0) bar.emplace(std::string(shown = what));
+    bar->update(done, total);
+    if (done == total) bar.reset();
+  };
+  SKVIS_TRY(const Json report, bench_multiturn(*engine, bench, progress));
+  return finish(options, report);
+}
+
+void add_multiturn(CLI::App& bench, Action& action, const std::shared_ptr<BenchOptions>& options) {
+  CLI::App* command = bench.add_subcommand(
+      "multiturn", "Conversations of several turns that share one KV memory, plan by plan");
+  options->model.add_to(*command);
+  command->remove_option(command->get_option("--kv"));
+  MultiturnBench& workload = options->multiturn;
+  command->add_option("--json", options->json, "Also write the figures to this file");
+  command
+      ->add_option("--plans", workload.plans,
+                   "KV plans, one after the other; ratios are to the first")
+      ->delimiter(',')
+      ->capture_default_str();
+  const auto count = [&](const char* name, uint32_t& value, const char* text, uint32_t least) {
+    command->add_option(name, value, text)
+        ->capture_default_str()
+        ->check(CLI::Range(least, 1u << 20));
+  };
+  count("--conversations", workload.conversations, "Clients, each with one conversation", 1);
+  count("--turns", workload.turns, "Requests of a conversation", 1);
+  count("--context", workload.context, "Tokens before the first turn", 0);
+  count("--new", workload.fresh, "Tokens that each turn adds to the prompt", 1);
+  count("--answer", workload.answer, "Tokens that each turn generates", 2);
+  count("--full-sequences", workload.full_sequences,
+        "Without --kv-memory: room for so many conversations under the plan 'full'", 1);
+  command->add_flag("--decode-only", workload.decode_only, "Leave out the whole run");
+  command->footer(
+      "Example:\n  skvis bench multiturn --plans full,snapkv-50,plan.json --json multiturn.json");
+  command->callback([options, &action] { action = [options] { return run_multiturn(*options); }; });
 }
 
 }  // namespace
@@ -161,6 +212,7 @@ void add_bench(CLI::App& app, Action& action) {
                      "Draw the plan's heads for another shape: layers x KV heads, such as 16x8");
   paging->footer("Example:\n  skvis bench paging --kv snapkv-50.json --shape 16x8");
   paging->callback([options, &action] { action = [options] { return run_paging(*options); }; });
+  add_multiturn(*bench, action, options);
 }
 
 }  // namespace skvis

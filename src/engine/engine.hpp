@@ -38,14 +38,22 @@ struct StepWork {
   bool prompt_ends = false;  // the last row ends the prompt: plans may settle here
 };
 
+// Where a step's time went.
+struct StepSeconds {
+  double dense = 0;      // products with weights, norms, logits
+  double attention = 0;  // appending rows included
+  double settle = 0;
+};
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
                                                 const EngineOptions& options);
 
-  // An engine with another plan over the same model, threads and pool, for comparing plans. One of
-  // them steps at a time, and sequences stay with the engine that opened them.
-  Result<std::unique_ptr<Engine>> with_plan(std::string_view plan) const;
+  // An engine with another plan over the same model and threads, for comparing plans: with a pool
+  // of its own of `kv_memory` bytes, or (0) the same one. One of them steps at a time, and
+  // sequences stay with the engine that opened them.
+  Result<std::unique_ptr<Engine>> with_plan(std::string_view plan, size_t kv_memory = 0) const;
 
   const LoadedModel& model() const { return *model_; }
   const Plan& plan() const { return layout_->plan(); }
@@ -69,6 +77,7 @@ class Engine {
   // Runs the model over all rows, commits them and settles the sequences that reached a grid point.
   // logits [sum of logits_rows, vocabulary], in the order of the work.
   Result<void> step(std::span<const StepWork> work, std::span<float> logits);
+  const StepSeconds& last_step() const { return last_step_; }
   // Reads `tokens` as prompt rows in slices of at most `chunk`; logits [logits_rows, vocabulary] of
   // the last rows. `progress(done, total)` may answer false to stop early (not an error).
   Result<void> read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
@@ -78,13 +87,14 @@ class Engine {
  private:
   Engine(std::shared_ptr<LoadedModel> model, std::shared_ptr<ThreadPool> threads)
       : model_(std::move(model)), threads_(std::move(threads)) {}
-  Result<void> take_plan(std::string_view plan);
+  Result<void> take_plan(std::string_view plan, size_t kv_memory);
 
   std::shared_ptr<LoadedModel> model_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<Pool> pool_;
   std::unique_ptr<CacheLayout> layout_;
   uint32_t context_ = 0;
+  StepSeconds last_step_;
 };
 
 // Prompt rows per step unless a caller says otherwise: a grid step, long enough for the matrices.

@@ -48,4 +48,14 @@ struct DecodeBench {
 };
 Result<Json> bench_decode(Engine& engine, const DecodeBench& options);
 
+// What selectors cost while a prompt is read, when it settles, and at every generated token.
+struct SelectBench {
+  std::vector<std::string> plans;  // empty: every selector and refinement that needs no data file
+  double ratio = 0.5;              // of those
+  uint32_t context = 2048;
+  uint32_t steps = 16;
+  size_t kv_memory = size_t{1} << 30;
+};
+Result<Json> bench_select(const Engine& engine, const SelectBench& options);
+
 }  // namespace skvis

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `skvis bench attention|dense|decode|split|paging|multiturn`.
+// `skvis bench attention|dense|decode|select|split|paging|multiturn`.
 #include "bench/bench.hpp"
 
 #include <charconv>
@@ -21,6 +21,7 @@ struct BenchOptions {
   AttentionBench attention;
   DenseBench dense;
   DecodeBench decode;
+  SelectBench select;
   SplitBench split;
   PagingBench paging;
   std::string shape;
@@ -51,6 +52,13 @@ Result<void> run_dense(BenchOptions& options) {
 Result<void> run_decode(const BenchOptions& options) {
   SKVIS_TRY(const auto engine, start_engine(options.model));
   SKVIS_TRY(const Json report, bench_decode(*engine, options.decode));
+  return finish(options, report);
+}
+
+Result<void> run_select(BenchOptions& options) {
+  options.model.plan = "full";
+  SKVIS_TRY(const auto engine, start_engine(options.model));
+  SKVIS_TRY(const Json report, bench_select(*engine, options.select));
   return finish(options, report);
 }
 
@@ -186,6 +194,24 @@ void add_bench(CLI::App& app, Action& action) {
       ->check(CLI::Range(1u, 1u << 20));
   decode->footer("Example:\n  skvis bench decode --sequences 4 --context 4096 --kv int8");
   decode->callback([options, &action] { action = [options] { return run_decode(*options); }; });
+
+  CLI::App* select = bench->add_subcommand("select", "What selectors cost, beside streaming");
+  common(select);
+  options->model.add_to(*select);
+  select->remove_option(select->get_option("--kv"));
+  select->add_option("--plans", options->select.plans, "Plans (default: every selector)")
+      ->delimiter(',');
+  select->add_option("--ratio", options->select.ratio, "Share that the default plans keep")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 1.0));
+  select->add_option("--context", options->select.context, "Tokens of the prompt")
+      ->capture_default_str()
+      ->check(CLI::Range(16u, 1u << 20));
+  select->add_option("--steps", options->select.steps, "Tokens to generate")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 1u << 20));
+  select->footer("Example:\n  skvis bench select --context 4096");
+  select->callback([options, &action] { action = [options] { return run_select(*options); }; });
 
   CLI::App* split = bench->add_subcommand("split", "Attention split over workers by a table");
   common(split);

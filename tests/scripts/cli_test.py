@@ -146,7 +146,7 @@ class Words(unittest.TestCase):
     def test_help_has_examples_everywhere(self):
         for command in (["run"], ["serve"], ["plan"], ["logits"], ["tokenize"], ["detokenize"],
                         ["model", "info"], ["model", "random"], ["bench", "attention"],
-                         ["bench", "dense"], ["bench", "decode"], ["bench", "split"],
+                         ["bench", "dense"], ["bench", "decode"], ["bench", "select"], ["bench", "split"],
                          ["bench", "paging"], ["eval", "kept"], ["calibrate", "budget"],
                          ["calibrate", "duo"], ["calibrate", "entropy"]):
             self.assertIn("Example", skvis(*command, "--help").stdout, command)

@@ -106,6 +106,7 @@ class SequenceCache {
 
  private:
   friend class Settle;
+  friend class SequenceImage;
 
   struct ExactPlace {
     PageId page;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <optional>
 
 #include "base/bytes.hpp"
@@ -18,6 +19,18 @@ using Progress = std::function<void(std::string_view, size_t, size_t)>;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+// Of all threads of this process. With one thread it is what the work took, whoever else was busy.
+double processor_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+struct Moment {
+  Clock::time_point wall = Clock::now();
+  double processor = processor_seconds();
+};
 
 double ratio(double a, double b) {
   return b > 0 ? a / b : 0;
@@ -38,9 +51,12 @@ struct Steps {
   StepSeconds parts;
   uint64_t prompt_rows = 0;
   uint64_t generated_rows = 0;
-  std::vector<double> each;  // [steps] seconds
+  std::vector<double> each;       // [steps] seconds
+  std::vector<double> processor;  // [steps] seconds of all threads
 
-  void add(double step_seconds, const StepReport& report) {
+  void add(const Moment& start, const StepReport& report) {
+    const double step_seconds = seconds_since(start.wall);
+    processor.push_back(processor_seconds() - start.processor);
     seconds += step_seconds;
     parts.dense += report.seconds.dense;
     parts.attention += report.seconds.attention;
@@ -66,9 +82,11 @@ struct PlanReport {
   uint64_t reused_tokens = 0;
   uint64_t dropped = 0;
 
-  double decode_rate() const {
-    return ratio(static_cast<double>(most_admitted), decode.each.empty() ? 0 : median(decode.each));
+  double rate(const std::vector<double>& steps) const {
+    return ratio(static_cast<double>(most_admitted), steps.empty() ? 0 : median(steps));
   }
+  double decode_rate() const { return rate(decode.each); }
+  double processor_rate() const { return rate(decode.processor); }
   double whole_rate() const {
     return ratio(static_cast<double>(whole.generated_rows), whole_seconds);
   }
@@ -124,16 +142,15 @@ Result<void> Workload::decode(PlanReport& report) {
     scheduler.submit(std::move(asked));
   }
   while (!ended && error_.empty()) {
-    const auto start = Clock::now();
+    const Moment start;
     scheduler.step();
-    const double seconds = seconds_since(start);
     const SchedulerFigures figures = scheduler.figures();
     const StepReport& step = scheduler.last_step();
     report.most_admitted = std::max(report.most_admitted, figures.running());
     if (step.prompt_rows > 0) {
-      report.reading.add(seconds, step);
+      report.reading.add(start, step);
     } else if (step.generated_rows == report.most_admitted) {
-      report.decode.add(seconds, step);
+      report.decode.add(start, step);
     }
     show("reading and decoding", report.reading.prompt_rows + report.decode.generated_rows,
          report.most_admitted * (to_read + options_.answer));
@@ -174,9 +191,9 @@ Result<void> Workload::whole(PlanReport& report) {
       begin_turn(scheduler, i, report);
     }
     for (bool more = true; more && error_.empty();) {
-      const auto step_start = Clock::now();
+      const Moment step_start;
       more = scheduler.step();
-      report.whole.add(seconds_since(step_start), scheduler.last_step());
+      report.whole.add(step_start, scheduler.last_step());
       show("whole run", turns_done_, size_t{options_.conversations} * options_.turns);
     }
     if (!error_.empty()) return fail("{}", error_);
@@ -240,6 +257,7 @@ Json report_json(const PlanReport& report) {
                {"attention_bytes_per_second", report.attention_bytes_per_second},
                {"read_bytes_per_second", report.read_bytes_per_second}};
   json["decode"]["tokens_per_second"] = report.decode_rate();
+  json["decode"]["tokens_per_processor_second"] = report.processor_rate();
   if (report.whole_seconds > 0) {
     json["whole"] = seconds_json(report.whole);
     json["whole"]["seconds"] = report.whole_seconds;
@@ -278,6 +296,8 @@ void print_report(const PlanReport& report, const PlanReport& first) {
       percent(decode.parts.dense, decode.seconds), percent(decode.parts.attention, decode.seconds),
       report.attention_bytes_per_second / 1e9,
       percent(report.attention_bytes_per_second, report.read_bytes_per_second));
+  fmt::print("  decode by processor time {:.1f} tokens/s, {:.2f} x the first plan\n",
+             report.processor_rate(), ratio(report.processor_rate(), first.processor_rate()));
   fmt::print("  prompts {:.0f} tokens/s, settling {:.2f} % of that time\n",
              ratio(static_cast<double>(reading.prompt_rows), reading.seconds),
              percent(reading.parts.settle, reading.seconds));

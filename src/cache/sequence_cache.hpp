@@ -126,6 +126,7 @@ class SequenceCache {
 
  private:
   friend class Settle;
+  friend class SequenceImage;
 
   struct ExactPlace {
     PageId page;

@@ -31,7 +31,12 @@ void ModelOptions::add_to(CLI::App& app) {
   app.add_option("--kernels", kernels, "Force a kernel level, e.g. scalar, avx2, avx512_vnni");
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
-  app.add_flag("--precise", precise, "F32 weights, activations and exact rows throughout (slow)");
+  CLI::Option* exact = app.add_flag("--precise", precise,
+                                    "F32 weights, activations and exact rows throughout (slow)");
+  app.add_flag("--bf16", bf16,
+               "BF16 weights and activations for generated rows, too: twice the arithmetic where "
+               "many sequences decode at once")
+      ->excludes(exact);
 }
 
 Result<std::unique_ptr<Engine>> start_engine(const ModelOptions& options) {
@@ -44,7 +49,8 @@ Result<std::unique_ptr<Engine>> start_engine(const ModelOptions& options) {
   }
   engine.threads = options.threads;
   engine.context = options.context;
-  engine.mode = options.precise ? DenseMode::precise : DenseMode::fast;
+  if (options.bf16) engine.mode = DenseMode::bf16;
+  if (options.precise) engine.mode = DenseMode::precise;
   ProgressBar bar("loading " + options.model);
   engine.progress = [&](size_t done, size_t total) { bar.update(done, total); };
   return Engine::create(options.model, engine);

@@ -39,6 +39,7 @@ struct ModelOptions {
   std::string kernels;
   std::string log_level = "info";
   bool precise = false;
+  bool bf16 = false;
 
   void add_to(CLI::App& app);
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cache/sequence_image.hpp"
+
 namespace skvis {
 namespace {
 
@@ -41,12 +43,18 @@ Scheduler::~Scheduler() {
 }
 
 Scheduler::RequestId Scheduler::submit(ScheduledRequest request) {
-  const auto place = request.first ? waiting_.begin() : waiting_.end();
-  Request& added = *waiting_.emplace(place);
+  Request& added = *waiting_.emplace(place_for(request.priority, request.first));
   added.id = next_id_++;
   added.asked = std::move(request);
   if (const Result<void> checked = check(added); !checked) fail_request(added, checked.error());
   return added.id;
+}
+
+// Before the first that is less urgent.
+Scheduler::Requests::iterator Scheduler::place_for(int priority, bool first) {
+  return std::find_if(waiting_.begin(), waiting_.end(), [&](const Request& request) {
+    return first ? request.asked.priority <= priority : request.asked.priority < priority;
+  });
 }
 
 Result<void> Scheduler::check(Request& request) const {
@@ -69,7 +77,10 @@ bool Scheduler::cancel(RequestId id) {
 }
 
 SchedulerFigures Scheduler::figures() const {
-  SchedulerFigures figures{.waiting = waiting_.size(), .idle = kept_.size(), .dropped = dropped_};
+  SchedulerFigures figures{.waiting = waiting_.size(),
+                           .idle = kept_.size(),
+                           .dropped = dropped_,
+                           .preempted = preempted_};
   for (const Request& request : running_) {
     ++(request.decoding() ? figures.decoding : figures.reading);
   }
@@ -120,10 +131,15 @@ void Scheduler::ask_who_goes_on() {
 
 // One that does not fit holds up those behind it, or it would never run.
 void Scheduler::admit_waiting() {
-  while (!waiting_.empty() && running_.size() < options_.most_running) {
+  while (!waiting_.empty()) {
     const auto next = next_in_line();
+    if (running_.size() >= options_.most_running) {
+      if (!preempt_for(*next)) return;
+      continue;
+    }
     const Result<void> admitted = guarded([&]() -> Result<void> {
-      if (admit(*next) || !running_.empty()) return {};
+      SKVIS_TRY(const bool fits, next->paused ? resume(*next) : Result<bool>(admit(*next)));
+      if (fits || !running_.empty()) return {};
       // Nobody runs and nothing is kept: someone else holds the pool, and may never let go.
       const uint32_t prompt = next->result.prompt_tokens;
       return fail("KV memory is taken at the moment: {} tokens need up to {} bytes, {} are free",
@@ -136,10 +152,42 @@ void Scheduler::admit_waiting() {
     } else if (!next->conversation.empty()) {
       for (auto before = waiting_.begin(); before != next; ++before) ++before->overtaken;
       running_.splice(running_.end(), waiting_, next);
-    } else {
+    } else if (!preempt_for(*next)) {
       return;
     }
   }
+}
+
+// Writes out the least urgent request that runs, of these the one that was admitted last. False:
+// all are as urgent as this one, or all less urgent ones together would not leave it room.
+bool Scheduler::preempt_for(const Request& request) {
+  const CacheLayout& layout = engine_.layout();
+  size_t most = engine_.pool().figures().free;
+  for (const Conversation& kept : kept_) most += kept.bytes;
+  auto victim = running_.end();
+  for (auto running = running_.begin(); running != running_.end(); ++running) {
+    if (running->asked.priority >= request.asked.priority) continue;
+    most += layout.worst_case_bytes(running->conversation.front().first_prompt, running->limit);
+    if (victim == running_.end() || running->asked.priority <= victim->asked.priority) {
+      victim = running;
+    }
+  }
+  const size_t needed = layout.worst_case_bytes(request.result.prompt_tokens, request.limit);
+  if (victim == running_.end() || needed > most) return false;
+  Conversation& conversation = victim->conversation.front();
+  std::vector<std::byte> image;
+  const Result<void> written = guarded([&]() -> Result<void> {
+    image = SequenceImage::write(conversation.sequence);
+    return {};
+  });
+  if (!written) return false;  // no memory for it: who runs goes on
+  victim->paused = Paused{.image = std::move(image),
+                          .tokens = std::move(conversation.tokens),
+                          .first_prompt = conversation.first_prompt};
+  victim->conversation.clear();
+  ++preempted_;
+  waiting_.splice(place_for(victim->asked.priority, true), running_, victim);
+  return true;
 }
 
 // The first one, unless kept conversations would have to leave for it while the next turn of one
@@ -147,14 +195,17 @@ void Scheduler::admit_waiting() {
 Scheduler::Requests::iterator Scheduler::next_in_line() {
   const auto first = waiting_.begin();
   const auto goes_on = [&](const Request& request) {
-    return find_kept(request.asked.generation.prompt) != kept_.end();
+    return !request.paused && find_kept(request.asked.generation.prompt) != kept_.end();
   };
-  if (kept_.empty() || first->overtaken >= options_.most_overtaken || goes_on(*first) ||
-      engine_.fits_now(first->result.prompt_tokens, first->limit)) {
+  if (kept_.empty() || first->paused || first->overtaken >= options_.most_overtaken ||
+      goes_on(*first) || engine_.fits_now(first->result.prompt_tokens, first->limit)) {
     return first;
   }
-  const auto found = std::find_if(std::next(first), waiting_.end(), goes_on);
-  return found == waiting_.end() ? first : found;
+  const auto end = std::find_if(first, waiting_.end(), [&](const Request& request) {
+    return request.asked.priority < first->asked.priority;
+  });
+  const auto found = std::find_if(std::next(first), end, goes_on);
+  return found == end ? first : found;
 }
 
 bool Scheduler::admit(Request& request) {
@@ -174,6 +225,22 @@ bool Scheduler::admit(Request& request) {
   if (!make_room(quota, reserve, kept_.end())) return false;
   request.conversation.push_back(
       {.sequence = SequenceCache(engine_.layout(), pool, reservation), .first_prompt = length});
+  return true;
+}
+
+Result<bool> Scheduler::resume(Request& request) {
+  Paused& paused = *request.paused;
+  const Quota quota = engine_.layout().worst_case(paused.first_prompt, request.limit);
+  Pool& pool = engine_.pool();
+  ReservationId reservation = kUnreserved;
+  const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
+  if (!make_room(quota, reserve, kept_.end())) return false;
+  SKVIS_TRY(SequenceCache sequence,
+            SequenceImage::read(paused.image, engine_.layout(), pool, reservation));
+  request.conversation.push_back({.sequence = std::move(sequence),
+                                  .tokens = std::move(paused.tokens),
+                                  .first_prompt = paused.first_prompt});
+  request.paused.reset();
   return true;
 }
 

@@ -37,16 +37,18 @@ struct ScheduledRequest {
       {};  // on_prompt(0, n) when reading begins; go_on before every step
   std::function<void(const GenerationResult&)> on_done = {};
   std::function<void(const Error&)> on_error = {};
-  bool first = false;  // served before all that wait
+  int priority = 0;    // higher ones first
+  bool first = false;  // served before all of its priority that wait
 };
 
 struct SchedulerFigures {
   size_t waiting = 0;
-  size_t reading = 0;     // admitted, the prompt not read to its end
-  size_t decoding = 0;    // admitted, the answer has begun
-  size_t idle = 0;        // kept conversations without a request
-  size_t idle_bytes = 0;  // of their pages
-  uint64_t dropped = 0;   // conversations that left for room, ever
+  size_t reading = 0;      // admitted, the prompt not read to its end
+  size_t decoding = 0;     // admitted, the answer has begun
+  size_t idle = 0;         // kept conversations without a request
+  size_t idle_bytes = 0;   // of their pages
+  uint64_t dropped = 0;    // conversations that left for room, ever
+  uint64_t preempted = 0;  // requests that were written out, ever
   size_t running() const { return reading + decoding; }
 };
 
@@ -82,11 +84,18 @@ class Scheduler {
     size_t bytes = 0;           // of its pages, while it is idle
   };
   using Kept = std::list<Conversation>;
+  // A conversation that was written out.
+  struct Paused {
+    std::vector<std::byte> image;
+    std::vector<uint32_t> tokens;
+    uint32_t first_prompt = 0;
+  };
   struct Request {
     RequestId id = 0;
     ScheduledRequest asked;
     std::optional<Answer> answer;
     Kept conversation;  // one once admitted
+    std::optional<Paused> paused;
     GenerationResult result;
     uint32_t limit = 0;  // tokens of prompt and answer
     uint32_t next = 0;   // decoding: the token to read
@@ -108,6 +117,9 @@ class Scheduler {
   void admit_waiting();
   Requests::iterator next_in_line();
   bool admit(Request& request);
+  Result<bool> resume(Request& request);
+  bool preempt_for(const Request& request);
+  Requests::iterator place_for(int priority, bool first);
   bool go_on_with(Request& request, Kept::iterator kept);
   Kept::iterator find_kept(const std::vector<uint32_t>& prompt);
   bool make_room(const Quota& quota, const std::function<bool()>& reserve, Kept::iterator spared);
@@ -132,6 +144,7 @@ class Scheduler {
   StepReport last_step_;
   RequestId next_id_ = 1;
   uint64_t dropped_ = 0;
+  uint64_t preempted_ = 0;
 };
 
 }  // namespace skvis

@@ -6,6 +6,7 @@
 namespace skvis {
 
 WeightFormat DensePath::format_for(DType source) const {
+  if (mode == DenseMode::bf16) return WeightFormat::bf16;
   if (mode == DenseMode::precise || source == DType::kF32) return WeightFormat::f32;
   return source == DType::kBF16 ? WeightFormat::bf16 : WeightFormat::f16;
 }
@@ -13,9 +14,9 @@ WeightFormat DensePath::format_for(DType source) const {
 std::string DensePath::description(WeightFormat weights) const {
   const std::string_view stored = weight_format_name(weights);
   const std::string f32 = fmt::format("{} x f32", stored);
-  const bool bf16 = bf16_activations(RowKind::prompt);
+  const auto rows = [&](RowKind kind) { return bf16_activations(kind) ? "bf16 x bf16" : f32; };
   return fmt::format("{}; prompt rows: {}, generated rows: {}", kernels->level,
-                     bf16 ? "bf16 x bf16" : f32, f32);
+                     rows(RowKind::prompt), rows(RowKind::generated));
 }
 
 Result<DensePath> choose_dense_path(DenseMode mode, std::string_view level) {

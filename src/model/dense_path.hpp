@@ -13,8 +13,10 @@
 
 namespace skvis {
 
-// precise: weights and activations in F32 throughout. fast: see DensePath::format_for.
-enum class DenseMode : uint8_t { precise, fast };
+// precise: weights and activations in F32 throughout. fast: see below. bf16: both in BF16 for all
+// rows, where the machine has such products: for large batches of generated rows, which they
+// double.
+enum class DenseMode : uint8_t { precise, fast, bf16 };
 
 struct DensePath {
   const DenseKernels* kernels = nullptr;
@@ -24,9 +26,11 @@ struct DensePath {
   // two bytes for quantized tensors (F16 loses 2^-12 of a value, an eighth of what BF16 loses).
   WeightFormat format_for(DType source) const;
   // Prompt rows are bound by arithmetic, and BF16 products double it; generated rows are bound by
-  // reading weights, where F32 activations cost nothing and are more exact.
+  // reading weights, where F32 activations cost nothing and are more exact. That holds for up to
+  // about seven sequences at once; beyond, mode bf16 is for them as well.
   bool bf16_activations(RowKind kind) const {
-    return mode == DenseMode::fast && kind == RowKind::prompt && kernels->linear_bf16 != nullptr;
+    if (kernels->linear_bf16 == nullptr) return false;
+    return mode == DenseMode::bf16 || (mode == DenseMode::fast && kind == RowKind::prompt);
   }
   // "avx512_bf16; prompt rows: bf16 x bf16, generated rows: f16 x f32"
   std::string description(WeightFormat weights) const;

@@ -26,7 +26,8 @@ struct Outcome {
   int calls = 0;
 };
 
-Scheduler::RequestId submit(Scheduler& scheduler, GenerationRequest request, Outcome& outcome) {
+Scheduler::RequestId submit(Scheduler& scheduler, GenerationRequest request, Outcome& outcome,
+                            int priority = 0) {
   return scheduler.submit({.generation = std::move(request),
                            .callbacks = {},
                            .on_done =
@@ -38,7 +39,8 @@ Scheduler::RequestId submit(Scheduler& scheduler, GenerationRequest request, Out
                                [&outcome](const Error& error) {
                                  outcome.error = error.message;
                                  ++outcome.calls;
-                               }});
+                               },
+                           .priority = priority});
 }
 
 void run_all(Scheduler& scheduler) {
@@ -77,7 +79,8 @@ size_t memory_for(const std::string& plan, uint32_t prompt, uint32_t tokens, siz
 
 TEST(Scheduler, requests_together_answer_as_each_does_alone) {
   for (const std::string& plan : kPlans) {
-    const auto engine = tiny_engine({.plan = plan});
+    const DenseMode mode = plan == kPlans[3] ? DenseMode::bf16 : DenseMode::fast;
+    const auto engine = tiny_engine({.plan = plan, .mode = mode});
     std::vector<GenerationRequest> requests;
     for (const size_t length : {5, 63, 300, 130, 1, 257}) {
       requests.push_back(ask(some_prompt(7 * length, length), 40));
@@ -249,6 +252,44 @@ TEST(Scheduler, what_is_cancelled_ends_at_once_and_its_memory_is_free) {
   EXPECT_EQ(engine->pool().figures(), (PoolFigures{.free = engine->pool().budget()}));
 }
 
+TEST(Scheduler, who_is_written_out_for_a_more_urgent_request_goes_on_with_the_same_tokens) {
+  for (const std::string& plan : kPlans) {
+    const auto engine = tiny_engine({.plan = plan, .kv_memory = memory_for(plan, 400, 500, 2)});
+    std::vector<GenerationRequest> requests;
+    for (const size_t i : {0, 1, 2, 3}) {
+      requests.push_back(ask(some_prompt(90 * i, 400 - 10 * i), 60));
+    }
+    requests[1].sampling = {.temperature = 1, .top_p = 0.9, .seed = 5};
+    std::vector<Outcome> outcomes(requests.size());
+    Scheduler scheduler(*engine);
+    submit(scheduler, requests[0], outcomes[0]);
+    submit(scheduler, requests[1], outcomes[1]);
+    // One answer has begun; then the other, too.
+    for (size_t i = 2; i < 4; ++i) {
+      for (int steps = 0; steps < 9; ++steps) scheduler.step();
+      ScheduledRequest urgent{.generation = requests[i], .priority = 1};
+      urgent.on_done = [&outcomes, i](const GenerationResult& result) {
+        outcomes[i].result = result;
+        ++outcomes[i].calls;
+        EXPECT_FALSE(outcomes[0].result && outcomes[1].result);  // it was first
+      };
+      scheduler.submit(std::move(urgent));
+    }
+    run_all(scheduler);
+    EXPECT_GE(scheduler.figures().preempted, 1u) << plan;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      ASSERT_TRUE(outcomes[i].result) << outcomes[i].error;
+      EXPECT_EQ(outcomes[i].calls, 1);
+      scheduler.drop_idle();
+      const auto alone = Session(*engine).generate(requests[i]);
+      ASSERT_TRUE(alone.ok()) << alone.error().message;
+      EXPECT_EQ(outcomes[i].result->tokens, alone->tokens) << plan << ", request " << i;
+      EXPECT_EQ(outcomes[i].result->kv_bytes.pages, alone->kv_bytes.pages);
+    }
+    expect_empty(scheduler, *engine);
+  }
+}
+
 TEST(Scheduler, requests_that_can_never_run_end_with_the_reason_and_hold_nobody_up) {
   const auto engine = tiny_engine({.plan = "full settle=64", .kv_memory = size_t{6} << 20});
   Scheduler scheduler(*engine);
@@ -306,7 +347,7 @@ TEST(Scheduler, of_a_random_mix_every_request_ends_once_and_all_memory_comes_bac
     std::vector<std::vector<uint32_t>> turns;
     size_t reused = 0;
     while (ids.size() < outcomes.size() || scheduler.step()) {
-      if (ids.size() < outcomes.size() && random() % 3 == 0) {
+      if (ids.size() < outcomes.size() && scheduler.figures().waiting < 4 && random() % 9 == 0) {
         std::vector<uint32_t> prompt = some_prompt(random() % 400, 1 + random() % 200);
         // Half of the requests go on from one of the last answers that were given.
         size_t before = ids.size();
@@ -322,7 +363,9 @@ TEST(Scheduler, of_a_random_mix_every_request_ends_once_and_all_memory_comes_bac
           prompt.resize(std::min<size_t>(prompt.size(), 250));
         }
         turns.push_back(prompt);
-        ids.push_back(submit(scheduler, ask(prompt, 1 + random() % 50), outcomes[ids.size()]));
+        const int priority = static_cast<int>(random() % 8 / 6);
+        ids.push_back(
+            submit(scheduler, ask(prompt, 1 + random() % 50), outcomes[ids.size()], priority));
       }
       if (!ids.empty() && random() % 40 == 0) scheduler.cancel(ids[random() % ids.size()]);
       scheduler.step();
@@ -335,6 +378,7 @@ TEST(Scheduler, of_a_random_mix_every_request_ends_once_and_all_memory_comes_bac
     }
     EXPECT_GT(reused, 0u) << plan;
     EXPECT_GT(scheduler.figures().dropped, 0u) << plan;
+    EXPECT_GT(scheduler.figures().preempted, 0u) << plan;
     expect_empty(scheduler, *engine);
   }
 }

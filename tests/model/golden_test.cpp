@@ -67,15 +67,19 @@ TEST_P(GoldenModel, precise_logits_equal_float64) {
 TEST_P(GoldenModel, fast_logits_stay_within_what_the_arithmetic_costs) {
   for (const DenseKernels* kernels : dense_levels()) {
     if (!runs_at(*kernels)) continue;
-    Result<Model> model = load_model(folder(), DenseMode::fast, kernels->level, threads_);
-    ASSERT_TRUE(model.ok()) << model.error().message;
-    for (const RowKind kind : distinct_kinds(*model)) {
-      const double error =
-          relative_norm(text_logits(*model, ids_, 64, last(), threads_, kind), expected_.data);
-      RecordProperty(fmt::format("{}_{}", kernels->level, static_cast<int>(kind)),
-                     fmt::format("{:.2e}", error));
-      EXPECT_LE(error, model->dense_path().bf16_activations(kind) ? 2e-2 : 2e-3)
-          << model->description() << (kind == RowKind::prompt ? " prompt" : " generated");
+    for (const DenseMode mode : {DenseMode::fast, DenseMode::bf16}) {
+      Result<Model> model = load_model(folder(), mode, kernels->level, threads_);
+      ASSERT_TRUE(model.ok()) << model.error().message;
+      for (const RowKind kind : distinct_kinds(*model)) {
+        const double error =
+            relative_norm(text_logits(*model, ids_, 64, last(), threads_, kind), expected_.data);
+        RecordProperty(
+            fmt::format("{}_{}_{}", kernels->level, static_cast<int>(mode), static_cast<int>(kind)),
+            fmt::format("{:.2e}", error));
+        const bool bf16 = mode == DenseMode::bf16 || model->dense_path().bf16_activations(kind);
+        EXPECT_LE(error, bf16 ? 2e-2 : 2e-3)
+            << model->description() << (kind == RowKind::prompt ? " prompt" : " generated");
+      }
     }
   }
 }

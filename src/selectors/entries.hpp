@@ -19,6 +19,7 @@ extern const Selector kExpected;
 extern const Selector kTree;
 extern const Selector kEms;
 extern const Selector kQFilters;
+extern const Selector kKvzip;
 extern const Refinement kCritical;
 extern const Refinement kSpectral;
 

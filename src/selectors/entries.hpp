@@ -20,6 +20,7 @@ extern const Selector kTree;
 extern const Selector kEms;
 extern const Selector kQFilters;
 extern const Selector kKvzip;
+extern const Selector kGate;
 extern const Refinement kCritical;
 extern const Refinement kSpectral;
 

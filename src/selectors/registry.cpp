@@ -8,9 +8,9 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 14> kAll = {
+  static constexpr std::array<const Selector*, 15> kAll = {
       &kStreaming, &kSnapkv,   &kKnorm, &kKeydiff, &kLagkv,    &kTova,  &kChunk, &kH2o,
-      &kH2oGrid,   &kExpected, &kTree,  &kEms,     &kQFilters, &kKvzip};
+      &kH2oGrid,   &kExpected, &kTree,  &kEms,     &kQFilters, &kKvzip, &kGate};
   return kAll;
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `skvis calibrate`: what is measured once per model and then used by plans.
+#include "cli/calibrate.hpp"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "eval/calibrate.hpp"
-#include "cli/command.hpp"
 
 namespace skvis {
 namespace {
@@ -20,46 +21,17 @@ struct CalibrateOptions {
   double ratio = 0.5;
   double alpha = 2;
   bool across_layers = false;
-  std::vector<std::string> texts;
-  uint32_t samples = 50;
-  uint32_t tokens = 1500;
+  SampleOptions samples;
   std::string out;
 };
-
-// Every text gives the same number of samples, spread evenly over it.
-Result<std::vector<std::vector<uint32_t>>> cut_samples(const CalibrateOptions& options,
-                                                       const Tokenizer& tokenizer) {
-  std::vector<std::vector<uint32_t>> samples;
-  for (size_t i = 0; i < options.texts.size(); ++i) {
-    const size_t wanted = options.samples * (i + 1) / options.texts.size() -
-                          options.samples * i / options.texts.size();
-    if (wanted == 0) continue;
-    SKVIS_TRY(const std::string text, read_file(options.texts[i], kMostText));
-    SKVIS_TRY(const std::vector<uint32_t> ids, tokenizer.encode(text));
-    if (ids.size() < wanted * options.tokens) {
-      return fail(
-          "{}: {} tokens are too few for {} samples of {}; give more texts or --samples or"
-          " --tokens fewer",
-          options.texts[i], ids.size(), wanted, options.tokens);
-    }
-    for (size_t k = 0; k < wanted; ++k) {
-      // The middle of each part: books begin with title pages and tables.
-      const size_t offset = (ids.size() - options.tokens) * (2 * k + 1) / (2 * wanted);
-      const auto begin = ids.begin() + static_cast<ptrdiff_t>(offset);
-      samples.emplace_back(begin, begin + options.tokens);
-    }
-  }
-  return samples;
-}
 
 Result<void> calibrate_budget(CalibrateOptions options) {
   options.model.plan =
       fmt::format("{} ratio={} budget={} safeguard=0 settle=prompt", "keep=" + options.selector,
                   options.ratio, options.across_layers ? "cross-layer" : "ada");
   SKVIS_TRY(const auto engine, start_engine(options.model));
-  const LoadedModel& model = engine->model();
-  if (!model.tokenizer) return fail("{}: {}", options.model.model, model.tokenizer_problem);
-  SKVIS_TRY(const auto samples, cut_samples(options, *model.tokenizer));
+  SKVIS_TRY(const Tokenizer* tokenizer, tokenizer_of(*engine));
+  SKVIS_TRY(const auto samples, options.samples.cut(*tokenizer));
   ProgressBar bar("calibrating");
   SKVIS_TRY(const HeadShares shares, measure_shares(*engine, samples, [&](size_t done, size_t all) {
               bar.update(done, all);
@@ -67,7 +39,7 @@ Result<void> calibrate_budget(CalibrateOptions options) {
   const BudgetProfile profile = profile_of(shares);
   const BudgetPrice price = price_of(profile.budget(options.alpha), shares);
   const auto [least, most] = std::minmax_element(profile.mean.begin(), profile.mean.end());
-  fmt::print("{} samples of {} tokens, plan '{}'\n", samples.size(), options.tokens,
+  fmt::print("{} samples of {} tokens, plan '{}'\n", samples.size(), options.samples.tokens,
              options.model.plan);
   fmt::print(
       "heads keep {:.1f} to {:.1f} % of the rows that can be dropped; deviation of a head "
@@ -83,7 +55,7 @@ Result<void> calibrate_budget(CalibrateOptions options) {
   plan["description"] = fmt::format(
       "What {} keeps at {:g}, shared among the heads as {} samples of {} tokens have it: mean plus "
       "{:g} deviations.",
-      engine->plan().keep.selector->name, options.ratio, options.samples, options.tokens,
+      engine->plan().keep.selector->name, options.ratio, samples.size(), options.samples.tokens,
       options.alpha);
   plan["source"] = "Tangram (arXiv 2606.06302).";
   SKVIS_CHECK(write_file(options.out, plan.dump(1) + "\n"));
@@ -92,6 +64,45 @@ Result<void> calibrate_budget(CalibrateOptions options) {
 }
 
 }  // namespace
+
+void SampleOptions::add_to(CLI::App& app) {
+  app.add_option("--text", texts, "Text files that samples are cut from")->required();
+  app.add_option("--samples", samples, "Samples in all")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 10000u));
+  app.add_option("--tokens", tokens, "Tokens of a sample")
+      ->capture_default_str()
+      ->check(CLI::Range(16u, 1u << 20));
+}
+
+Result<const Tokenizer*> tokenizer_of(const Engine& engine) {
+  const LoadedModel& model = engine.model();
+  if (!model.tokenizer) return fail("{}: {}", model.name, model.tokenizer_problem);
+  return &*model.tokenizer;
+}
+
+Result<std::vector<std::vector<uint32_t>>> SampleOptions::cut(const Tokenizer& tokenizer) const {
+  std::vector<std::vector<uint32_t>> cut;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const size_t wanted = samples * (i + 1) / texts.size() - samples * i / texts.size();
+    if (wanted == 0) continue;
+    SKVIS_TRY(const std::string text, read_file(texts[i], kMostText));
+    SKVIS_TRY(const std::vector<uint32_t> ids, tokenizer.encode(text));
+    if (ids.size() < wanted * tokens) {
+      return fail(
+          "{}: {} tokens are too few for {} samples of {}; give more texts or --samples or"
+          " --tokens fewer",
+          texts[i], ids.size(), wanted, tokens);
+    }
+    for (size_t k = 0; k < wanted; ++k) {
+      // The middle of each part: books begin with title pages and tables.
+      const size_t offset = (ids.size() - tokens) * (2 * k + 1) / (2 * wanted);
+      const auto begin = ids.begin() + static_cast<ptrdiff_t>(offset);
+      cut.emplace_back(begin, begin + tokens);
+    }
+  }
+  return cut;
+}
 
 void add_calibrate(CLI::App& app, Action& action) {
   CLI::App* calibrate =
@@ -112,19 +123,15 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->check(CLI::Range(0.0, 10.0));
   budget->add_flag("--across-layers", options->across_layers,
                    "Share rows among all heads, not only those of a layer");
-  budget->add_option("--text", options->texts, "Text files that samples are cut from")->required();
-  budget->add_option("--samples", options->samples, "Samples in all")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 10000u));
-  budget->add_option("--tokens", options->tokens, "Tokens of a sample")
-      ->capture_default_str()
-      ->check(CLI::Range(16u, 1u << 20));
+  options->samples.add_to(*budget);
   budget->add_option("--out", options->out, "The plan")->required();
   budget->footer(
       "Example:\n  skvis calibrate budget --selector snapkv --ratio 0.5 --text book.txt --out "
       "snapkv-50.json\n  skvis serve --kv snapkv-50.json");
   budget->callback(
       [options, &action] { action = [options] { return calibrate_budget(*options); }; });
+  add_calibrate_gate(*calibrate, action);
+  add_calibrate_filters(*calibrate, action);
 }
 
 }  // namespace skvis

@@ -23,6 +23,22 @@ class ModelStatistics final : public StoredAttention {
   const Model& model_;
 };
 
+// Attention that is watched.
+class WatchedLayers final : public LayerCache {
+ public:
+  WatchedLayers(LayerCache& attention, const LayerWatch& watch, size_t rows)
+      : attention_(attention), watch_(watch), rows_(rows) {}
+  void attend(const LayerInput& input, float* out) override {
+    if (watch_) watch_(input, rows_);
+    attention_.attend(input, out);
+  }
+
+ private:
+  LayerCache& attention_;
+  const LayerWatch& watch_;
+  size_t rows_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
@@ -140,7 +156,8 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
   }
   {
     SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    SKVIS_CHECK(model_->model.forward(rows, *attention, logits, *threads_));
+    WatchedLayers layers(*attention, watch_, rows.size());
+    SKVIS_CHECK(model_->model.forward(rows, layers, logits, *threads_));
     attention->commit_all();
   }
   for (const StepWork& item : work) SKVIS_CHECK(settle_after(item, progress));

@@ -42,6 +42,10 @@ struct StepWork {
   std::span<const uint32_t> prompt = {};
 };
 
+// Sees what every layer of a step gives attention, before attention runs: rows of all work in their
+// order.
+using LayerWatch = std::function<void(const LayerInput& input, size_t rows)>;
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
@@ -85,6 +89,10 @@ class Engine {
                     const std::function<bool(size_t, size_t)>& progress = {},
                     std::span<const uint32_t> prompt = {});
 
+  // Shows the layers of the steps to come, those of scoring passes not, to calibration; empty: no
+  // more.
+  void watch_layers(LayerWatch watch) { watch_ = std::move(watch); }
+
  private:
   Engine(std::shared_ptr<LoadedModel> model, std::shared_ptr<ThreadPool> threads)
       : model_(std::move(model)), threads_(std::move(threads)) {}
@@ -98,6 +106,7 @@ class Engine {
   std::shared_ptr<Pool> pool_;
   std::unique_ptr<CacheLayout> layout_;
   RepeatInstruction repeat_;  // where the plan reads prompts twice
+  LayerWatch watch_;
   uint32_t context_ = 0;
 };
 

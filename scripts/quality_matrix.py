@@ -65,7 +65,10 @@ class Matrix:
         settle = "prompt" if form == "prompt" else grid
         if budget == "calibrated":
             return self.calibrated(selector, ratio, window, settle)
-        words = [f"{selector}:{ratio}", f"exact={window}", f"settle={settle}"]
+        # Under a ratio a row is judged once: streaming would keep the end of every grid step. A number of
+        # tokens is judged anew each time and makes it the window that it is elsewhere.
+        amount = int(ratio * context) if selector == "streaming" else ratio
+        words = [f"{selector}:{amount}", f"exact={window}", f"settle={settle}"]
         words += [f"observe={window}"] if selector in OBSERVING else []
         words += [f"budget={budget}"] if budget != "uniform" else []
         return " ".join(words)

@@ -80,6 +80,10 @@ uint64_t read_block(const std::byte* data, size_t bytes) {
 
 }  // namespace
 
+uint64_t read_bytes(const std::byte* data, size_t bytes) {
+  return read_block<true>(data, bytes);
+}
+
 ReadBandwidth::ReadBandwidth(size_t bytes) : buffer_(round_up(bytes, kBlock)) {
   // Every page its own memory: untouched pages would all be the one page of zeros.
   for (size_t i = 0; i < buffer_.size(); ++i) buffer_[i] = static_cast<std::byte>(i * 31);

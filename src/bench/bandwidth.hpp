@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "base/aligned.hpp"
@@ -23,6 +24,10 @@ class ReadBandwidth {
   double pass(ThreadPool& threads, bool prefetch);
   AlignedBuffer<std::byte> buffer_;
 };
+
+// Reads `bytes` from a cache line on, a whole number of them, with the widest loads and
+// prefetching.
+uint64_t read_bytes(const std::byte* data, size_t bytes);
 
 double median(std::vector<double> values);
 

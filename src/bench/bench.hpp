@@ -32,6 +32,14 @@ struct DenseBench {
 };
 Result<Json> bench_dense(const DenseBench& options);
 
+// Attention split over 2, 8 and 64 workers by a table, beside handing out partials as they run.
+struct SplitBench {
+  uint32_t tokens = 4096;
+  uint32_t repeats = 21;
+  size_t threads = 0;
+};
+Result<Json> bench_split(const SplitBench& options);
+
 // Whole steps of a model: several sequences of different lengths decode together.
 struct DecodeBench {
   uint32_t sequences = 1;

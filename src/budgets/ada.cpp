@@ -28,24 +28,6 @@ uint32_t safe_rows(const BudgetRequest& request, uint32_t tokens) {
                                rows_of(request.amount, tokens));
 }
 
-// Every head an equal share.
-void share(const BudgetRequest& request, std::span<uint32_t> counts) {
-  for (uint32_t i = 0; i < counts.size(); ++i) {
-    counts[i] = drops_rows(request, i) ? rows_of(request.amount, request.tokens) : request.tokens;
-  }
-  repeat_owners(*request.shape, counts);
-}
-
-// The heads of each scope that drop rows.
-std::vector<std::vector<uint32_t>> groups(const BudgetRequest& request, Scope scope) {
-  std::vector<std::vector<uint32_t>> groups(scope == Scope::layer ? request.shape->layers : 1);
-  for (uint32_t i = 0; i < request.shape->heads(); ++i) {
-    if (!drops_rows(request, i)) continue;
-    groups[scope == Scope::layer ? request.shape->head(i).layer : 0].push_back(i);
-  }
-  return groups;
-}
-
 // A row that no safeguard keeps.
 struct Contender {
   float score = 0;
@@ -58,12 +40,8 @@ struct Contender {
 // Shares `total` rows among heads, beyond their fixed rows.
 void share_by_score(const BudgetRequest& request, const std::vector<uint32_t>& heads,
                     std::span<uint32_t> counts) {
-  uint64_t total = 0, fixed = 0, safe = 0;
-  for (const uint32_t head : heads) {
-    total += rows_of(request.amount, request.tokens);
-    fixed += request.fixed_rows[head];
-  }
-  total -= std::min(total, fixed);
+  const uint64_t total = rows_to_share(request, heads);
+  uint64_t safe = 0;
   const uint32_t floor = safe_rows(request, request.tokens);
   std::vector<uint32_t> safe_of(heads.size());
   for (size_t i = 0; i < heads.size(); ++i) {
@@ -95,26 +73,17 @@ void share_by_score(const BudgetRequest& request, const std::vector<uint32_t>& h
 
 template <Scope kScope>
 void count(const BudgetRequest& request, std::span<uint32_t> counts) {
-  share(request, counts);
+  share_alike(request, counts);
   if (request.scores.empty()) return;
-  for (const auto& heads : groups(request, kScope)) share_by_score(request, heads, counts);
+  for (const auto& heads : heads_that_share(request, kScope)) {
+    share_by_score(request, heads, counts);
+  }
   repeat_owners(*request.shape, counts);
 }
 
-// A head has all rows of its scope but the protected ones of the others. Safeguards do not count:
-// rows of earlier grid points may leave less.
 template <Scope kScope>
 void bound(const BudgetRequest& request, std::span<uint32_t> counts) {
-  std::fill(counts.begin(), counts.end(), request.tokens);
-  const uint64_t least = std::min(request.tokens, request.protected_rows);
-  const uint64_t amount = std::max<uint64_t>(rows_of(request.amount, request.tokens), least);
-  for (const auto& heads : groups(request, kScope)) {
-    for (const uint32_t head : heads) {
-      const uint64_t most = heads.size() * amount - (heads.size() - 1) * least;
-      counts[head] = static_cast<uint32_t>(std::min<uint64_t>(request.tokens, most));
-    }
-  }
-  repeat_owners(*request.shape, counts);
+  bound_sharing(request, kScope, counts);
 }
 
 }  // namespace
@@ -127,7 +96,7 @@ const Budget kAda = {
     .parameters = kParameters,
     .counts = count<Scope::layer>,
     .upper_bound = bound<Scope::layer>,
-    .shares = share,
+    .shares = share_alike,
 };
 
 const Budget kCrossLayer = {
@@ -138,7 +107,7 @@ const Budget kCrossLayer = {
     .parameters = kParameters,
     .counts = count<Scope::model>,
     .upper_bound = bound<Scope::model>,
-    .shares = share,
+    .shares = share_alike,
 };
 
 }  // namespace skvis

@@ -28,6 +28,7 @@ struct BudgetRequest {
   Amount amount = {};
   const Settings* settings = nullptr;  // set where the budget has parameters
   std::span<const Amount> table = {};  // [heads] explicit amounts; empty unless the plan has them
+  std::span<const double> head_scores = {};  // [heads] from 0 to 1, where the budget reads scores
   std::span<const uint32_t> row_bytes = {};  // [heads] bytes of one encoded row, keys and values
   std::span<const uint8_t> selectable =
       {};                       // [heads] 0: the head keeps all rows (sliding layers, `all`)
@@ -50,7 +51,10 @@ struct Budget {
   std::string_view summary;
   bool needs_scores = false;
   bool needs_table = false;
-  bool takes_bytes = false;  // besides ratios and tokens
+  bool table_of_scores = false;  // its table says something else of each head than how much
+  bool takes_amount = true;
+  bool takes_bytes = false;   // besides ratios and tokens
+  bool whole_prompt = false;  // compares a prompt's rows with each other: no settling on a grid
   Scope scope = Scope::head;
   std::span<const Parameter> parameters = {};
   // counts [heads]: rows each head may keep of `tokens` tokens, protected rows included. Never more

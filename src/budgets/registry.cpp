@@ -7,8 +7,8 @@
 namespace skvis {
 
 std::span<const Budget* const> budgets() {
-  static constexpr std::array<const Budget*, 6> kAll = {&kUniform, &kTable,      &kPyramid,
-                                                        &kAda,     &kCrossLayer, &kCalibrated};
+  static constexpr std::array kAll = {&kUniform,    &kTable,  &kPyramid, &kAda,    &kCrossLayer,
+                                      &kCalibrated, &kPrefix, &kEntropy, &kClasses};
   return kAll;
 }
 

@@ -168,18 +168,19 @@ CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32
     // Pages leave the window as a whole, so that the first may hold rows outside.
     const size_t held = std::min<size_t>(most, size_t{head.window} + kPageSlots - 2);
     const size_t sealed_at_once = std::min<size_t>(open_rows, head.window);
-    return {pages_for(held, kPageSlots), pages_for(sealed_at_once + kPageSlots - 1, kPageSlots)};
+    return {pages_for(held, kPageSlots), pages_for(sealed_at_once + kPageSlots - 1, kPageSlots),
+            std::min<size_t>(most, head.window)};
   }
   // A last page that is not full yet is packed anew with the rows that follow.
-  if (!head.selectable) return {pages_for(most, kPageSlots), 1};
+  if (!head.selectable) return {pages_for(most, kPageSlots), 1, most};
   // Rows that may not be dropped are kept even where the budget is smaller.
   const size_t kept = std::max<size_t>(budget, plan_.protected_rows());
-  const size_t held =
-      pages_for(std::min(most, kept - std::min<size_t>(kept, plan_.sinks)), kPageSlots);
-  if (!head.judged_once) return {held, held};
+  const size_t rows = std::min(most, kept - std::min<size_t>(kept, plan_.sinks));
+  const size_t held = pages_for(rows, kPageSlots);
+  if (!head.judged_once) return {held, held, rows};
   // Only rows that were too recent to be judged can go, and the page before them is packed anew.
   const size_t unjudged = plan_.protected_tail() - plan_.exact;
-  return {held, std::min(held, pages_for(unjudged, kPageSlots) + 1)};
+  return {held, std::min(held, pages_for(unjudged, kPageSlots) + 1), rows};
 }
 
 // Sealed pages of the heads of a layer, or of all, by page class. What each head can hold is known,
@@ -216,32 +217,39 @@ class CacheLayout::PageSum {
   uint64_t sharing_heads_ = 0;
 };
 
-// The most sealed pages that a sequence holds, and settling adds to them: it works through the
-// layers, so that pages exist twice in one of them only.
-Quota CacheLayout::most_sealed_pages(uint32_t tokens, size_t open_rows) const {
-  std::vector<uint32_t> budgets(heads(), tokens);
-  std::vector<uint32_t> shares(heads(), 0);
-  Scope scope = Scope::head;
-  if (plan_.drops()) {
-    const Budget& budget = *plan_.keep.budget;
-    const BudgetRequest request = plan_.budget_request(tokens);
-    budget.upper_bound(request, budgets);
-    scope = budget.scope;
-    if (scope != Scope::head) budget.shares(request, shares);
-  }
+CacheLayout::Bounds CacheLayout::bounds(uint32_t tokens) const {
+  Bounds bounds{.most = std::vector<uint32_t>(heads(), tokens),
+                .shares = std::vector<uint32_t>(heads(), 0)};
+  if (!plan_.drops()) return bounds;
+  const Budget& budget = *plan_.keep.budget;
+  const BudgetRequest request = plan_.budget_request(tokens);
+  budget.upper_bound(request, bounds.most);
+  bounds.scope = budget.scope;
+  if (bounds.scope != Scope::head) budget.shares(request, bounds.shares);
+  return bounds;
+}
+
+uint32_t CacheLayout::shared_rows(const Bounds& bounds, uint32_t head, uint32_t tokens) const {
+  const uint32_t kept = std::max(bounds.shares[head], plan_.protected_rows());
+  return std::min(kept, tokens) - std::min({kept, tokens, plan_.sinks});
+}
+
+// By page class: the most sealed pages that a sequence holds, and what settling adds to them. It
+// works through the layers, so that pages exist twice in one of them only.
+std::vector<CacheLayout::SealedPages> CacheLayout::most_sealed_pages(uint32_t tokens,
+                                                                     size_t open_rows) const {
+  const Bounds bounds = this->bounds(tokens);
   const size_t classes = class_bytes_.size();
   PageSum of_model(classes);
-  std::vector<size_t> held(classes);
-  std::vector<size_t> beside(classes);
+  std::vector<SealedPages> pages_of(classes);
   for (uint32_t layer = 0; layer < shape().layers; ++layer) {
     PageSum of_layer(classes);
     for (uint32_t index = shape().index({layer, 0}); index < shape().index({layer + 1, 0});
          ++index) {
       const HeadLayout& head = heads_[index];
       if (!head.owned) continue;
-      const SealedPages pages = most_sealed(head, budgets[index], open_rows, tokens);
-      const uint32_t kept = std::max(shares[index], plan_.protected_rows());
-      const uint32_t share = std::min(kept, tokens) - std::min({kept, tokens, plan_.sinks});
+      const SealedPages pages = most_sealed(head, bounds.most[index], open_rows, tokens);
+      const uint32_t share = shared_rows(bounds, index, tokens);
       const auto add = [&](PageSum& sum, bool sharing) {
         if (sharing) sum.add_share(share);
         const auto add_pages = [&](PageClass page_class) {
@@ -250,33 +258,75 @@ Quota CacheLayout::most_sealed_pages(uint32_t tokens, size_t open_rows) const {
         add_pages(head.sealed);
         if (state_floats_ > 0) add_pages(state_);
       };
-      add(of_layer, head.selectable && scope == Scope::layer);
-      add(of_model, head.selectable && scope != Scope::head);
+      add(of_layer, head.selectable && bounds.scope == Scope::layer);
+      add(of_model, head.selectable && bounds.scope != Scope::head);
     }
     for (PageClass i = 0; i < classes; ++i) {
-      held[i] += of_layer.held(i);
-      beside[i] = std::max(beside[i], of_layer.beside(i));
+      pages_of[i].held += of_layer.held(i);
+      pages_of[i].beside = std::max(pages_of[i].beside, of_layer.beside(i));
     }
   }
-  Quota quota;
   for (PageClass i = 0; i < classes; ++i) {
-    const size_t most = std::min(held[i], of_model.held(i));
-    if (most > 0) quota.emplace_back(i, most + std::min(most, beside[i]));
+    pages_of[i].held = std::min(pages_of[i].held, of_model.held(i));
+    pages_of[i].beside = std::min(pages_of[i].held, pages_of[i].beside);
   }
-  return quota;
+  return pages_of;
+}
+
+size_t CacheLayout::owned_heads() const {
+  return static_cast<size_t>(
+      std::count_if(heads_.begin(), heads_.end(), [](const HeadLayout& h) { return h.owned; }));
 }
 
 Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
   const size_t open_rows = most_open_rows(prompt, tokens);
-  Quota quota = most_sealed_pages(tokens, open_rows);
-  const auto owned_heads = static_cast<size_t>(
-      std::count_if(heads_.begin(), heads_.end(), [](const HeadLayout& h) { return h.owned; }));
+  const auto sealed = most_sealed_pages(tokens, open_rows);
+  Quota quota;
+  for (PageClass i = 0; i < sealed.size(); ++i) {
+    if (sealed[i].held > 0) quota.emplace_back(i, sealed[i].held + sealed[i].beside);
+  }
   // The first open page may begin with rows that are sealed already.
-  quota.emplace_back(open_, owned_heads * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
-  if (plan_.sinks > 0) quota.emplace_back(sinks_, owned_heads);
-  if (observe() > 0) quota.emplace_back(queries_, owned_heads / shape().kv_heads);
-  if (needs_.query_moments) quota.emplace_back(moments_, owned_heads);
+  const size_t owned = owned_heads();
+  quota.emplace_back(open_, owned * pages_for(open_rows + kOpenSlots - 1, kOpenSlots));
+  if (plan_.sinks > 0) quota.emplace_back(sinks_, owned);
+  if (observe() > 0) quota.emplace_back(queries_, owned / shape().kv_heads);
+  if (needs_.query_moments) quota.emplace_back(moments_, owned);
   return quota;
+}
+
+size_t CacheLayout::most_sealed_row_bytes(uint32_t tokens, size_t open_rows) const {
+  const Bounds bounds = this->bounds(tokens);
+  size_t bytes = 0;
+  for (uint32_t index = 0; index < heads(); ++index) {
+    const HeadLayout& head = heads_[index];
+    if (!head.owned) continue;
+    const SealedPages pages = most_sealed(head, bounds.most[index], open_rows, tokens);
+    const bool sharing = head.selectable && bounds.scope != Scope::head && pages.held > 0;
+    bytes += (sharing ? shared_rows(bounds, index, tokens) : pages.rows) *
+             (class_bytes_[head.sealed] / kPageSlots);
+  }
+  return bytes;
+}
+
+ReservationParts CacheLayout::worst_case_parts(uint32_t prompt, uint32_t tokens) const {
+  const size_t open_rows = most_open_rows(prompt, tokens);
+  const auto sealed = most_sealed_pages(tokens, open_rows);
+  size_t held = 0;
+  ReservationParts parts;
+  for (PageClass i = 0; i < sealed.size(); ++i) {
+    const bool side = state_floats_ > 0 && i == state_;
+    (side ? parts.side : held) += sealed[i].held * class_bytes_[i];
+    parts.settling += sealed[i].beside * class_bytes_[i];
+  }
+  const size_t rows = std::min(held, most_sealed_row_bytes(tokens, open_rows));
+  parts.settled = std::min(rows, most_sealed_row_bytes(prompt, open_rows));
+  parts.answer = rows - parts.settled;
+  parts.exact = owned_heads() * open_rows * exact_page_bytes(1);
+  if (plan_.sinks > 0) parts.sinks = owned_heads() * class_bytes_[sinks_];
+  if (observe() > 0) parts.side += owned_heads() / shape().kv_heads * class_bytes_[queries_];
+  if (needs_.query_moments) parts.side += owned_heads() * class_bytes_[moments_];
+  parts.remainders = worst_case_bytes(prompt, tokens) - parts.total();
+  return parts;
 }
 
 size_t CacheLayout::worst_case_bytes(uint32_t prompt, uint32_t tokens) const {

@@ -49,6 +49,19 @@ struct HeadLayout {
   bool fused() const { return key.fused() && value.fused(); }
 };
 
+// What a reservation consists of, in bytes.
+struct ReservationParts {
+  size_t settled = 0;     // rows of the prompt that stay, in their codes
+  size_t answer = 0;      // the same of the tokens that follow it
+  size_t settling = 0;    // sealed pages that exist twice while a layer settles
+  size_t exact = 0;       // exact rows: those of a grid step and the exact tail
+  size_t sinks = 0;       // exact, too
+  size_t side = 0;        // what the selector observes: queries, moments, numbers of rows
+  size_t remainders = 0;  // slots of all pages that these rows leave empty
+
+  size_t total() const { return settled + answer + settling + exact + sinks + side + remainders; }
+};
+
 class CacheLayout {
  public:
   static Result<CacheLayout> create(const Plan& plan, Pool& pool);
@@ -72,6 +85,8 @@ class CacheLayout {
   // Floats that each row carries: its total first, where those are kept, then the selector's own.
   uint32_t state_floats() const { return state_floats_; }
   uint32_t own_state() const { return needs_.totals ? 1 : 0; }  // where the selector's own begin
+  // Does the plan's selector note more of each row than the last queries, while it is read?
+  bool notes_every_row() const { return state_floats_ > 0 || needs_.query_moments; }
   // Floats of one query head's moments: the mean, then the upper half of the scatter matrix.
   size_t moment_floats() const {
     return shape().head_dim + shape().head_dim * (size_t{shape().head_dim} + 1) / 2;
@@ -100,6 +115,8 @@ class CacheLayout {
   Quota worst_case(uint32_t prompt, uint32_t tokens) const;
   // Bytes of the same.
   size_t worst_case_bytes(uint32_t prompt, uint32_t tokens) const;
+  // Its parts; their total is worst_case_bytes.
+  ReservationParts worst_case_parts(uint32_t prompt, uint32_t tokens) const;
   // Bytes that the full cache (f16, nothing dropped) would take for `tokens` tokens, by rows.
   size_t full_cache_bytes(uint32_t tokens) const;
 
@@ -110,9 +127,21 @@ class CacheLayout {
   struct SealedPages {
     size_t held = 0;
     size_t beside = 0;
+    size_t rows = 0;  // that the held ones are for
+  };
+  // What the budget says before the prompt is read: [heads] rows each.
+  struct Bounds {
+    std::vector<uint32_t> most;
+    std::vector<uint32_t> shares;  // where rows move from head to head
+    Scope scope = Scope::head;
   };
   class PageSum;
-  Quota most_sealed_pages(uint32_t tokens, size_t open_rows) const;
+  Bounds bounds(uint32_t tokens) const;
+  // Rows of a head that shares with others.
+  uint32_t shared_rows(const Bounds& bounds, uint32_t head, uint32_t tokens) const;
+  std::vector<SealedPages> most_sealed_pages(uint32_t tokens, size_t open_rows) const;
+  size_t most_sealed_row_bytes(uint32_t tokens, size_t open_rows) const;
+  size_t owned_heads() const;
   SealedPages most_sealed(const HeadLayout& head, uint32_t budget, size_t open_rows,
                           uint32_t tokens) const;
   size_t most_open_rows(uint32_t prompt, uint32_t tokens) const;

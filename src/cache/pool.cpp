@@ -177,6 +177,27 @@ ReservationId Pool::reserve(const Quota& quota) {
   return id;
 }
 
+bool Pool::resize(ReservationId reservation, const Quota& quota) {
+  assert(reservation != kUnreserved);
+  std::vector<size_t> wanted(classes_.size(), 0);
+  for (const auto& [page_class, pages] : quota) wanted[page_class] += pages;
+  auto& promises = reservations_[reservation];
+  promises.resize(classes_.size());
+  const auto set = [&](size_t i, size_t pages) {
+    classes_[i].promised -= promises[i].outstanding();
+    const size_t before = std::exchange(promises[i].quota, pages);
+    classes_[i].promised += promises[i].outstanding();
+    return before;
+  };
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] > budget() / classes_[i].stride) return false;
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = set(i, wanted[i]);
+  if (fits({})) return true;
+  for (size_t i = 0; i < wanted.size(); ++i) set(i, wanted[i]);
+  return false;
+}
+
 void Pool::release(ReservationId reservation) {
   if (reservation == kUnreserved) return;
   auto& promises = reservations_[reservation];

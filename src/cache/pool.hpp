@@ -77,6 +77,9 @@ class Pool {
   bool fits_empty(const Quota& quota) const;
   // kUnreserved when it does not fit now.
   ReservationId reserve(const Quota& quota);
+  // The reservation becomes one of this quota. Pages beyond a smaller one stay with their holder,
+  // who may take no more. False, changing nothing: what is more does not fit now.
+  bool resize(ReservationId reservation, const Quota& quota);
   // The holder has freed its pages. Promises that were not taken return.
   void release(ReservationId reservation);
 

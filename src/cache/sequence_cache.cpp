@@ -221,8 +221,8 @@ Result<void> SequenceCache::adopt_exact(const SequenceCache& from) {
   if (length_ > 0) problem = "there are rows already";
   if (!from.all_exact() || from.committed_ < rows) problem = "they are settled or uncommitted";
   if (plan.settle.next_after(0) <= rows) problem = "it settles before or at their end";
-  const bool more = layout_->state_floats() > 0 || layout_->needs().query_moments;
-  if (observed > from.layout_->observe() || more) problem = "it needs more than was observed";
+  const bool more = observed > from.layout_->observe() || layout_->notes_every_row();
+  if (more) problem = "it needs more than was observed";
   if (!problem.empty()) {
     return fail("{} rows read under plan '{}' cannot continue under plan '{}': {}", rows,
                 from.layout_->plan().name, plan.name, problem);

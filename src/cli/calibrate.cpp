@@ -30,8 +30,9 @@ Result<void> calibrate_budget(CalibrateOptions options) {
       fmt::format("{} ratio={} budget={} safeguard=0 settle=prompt", "keep=" + options.selector,
                   options.ratio, options.across_layers ? "cross-layer" : "ada");
   SKVIS_TRY(const auto engine, start_engine(options.model));
-  SKVIS_TRY(const Tokenizer* tokenizer, tokenizer_of(*engine));
-  SKVIS_TRY(const auto samples, options.samples.cut(*tokenizer));
+  const LoadedModel& model = engine->model();
+  if (!model.tokenizer) return fail("{}: {}", options.model.model, model.tokenizer_problem);
+  SKVIS_TRY(const auto samples, cut_samples(options.samples, *model.tokenizer));
   ProgressBar bar("calibrating");
   SKVIS_TRY(const HeadShares shares, measure_shares(*engine, samples, [&](size_t done, size_t all) {
               bar.update(done, all);
@@ -75,33 +76,29 @@ void SampleOptions::add_to(CLI::App& app) {
       ->check(CLI::Range(16u, 1u << 20));
 }
 
-Result<const Tokenizer*> tokenizer_of(const Engine& engine) {
-  const LoadedModel& model = engine.model();
-  if (!model.tokenizer) return fail("{}: {}", model.name, model.tokenizer_problem);
-  return &*model.tokenizer;
-}
-
-Result<std::vector<std::vector<uint32_t>>> SampleOptions::cut(const Tokenizer& tokenizer) const {
-  std::vector<std::vector<uint32_t>> cut;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const size_t wanted = samples * (i + 1) / texts.size() - samples * i / texts.size();
+Result<std::vector<std::vector<uint32_t>>> cut_samples(const SampleOptions& options,
+                                                       const Tokenizer& tokenizer) {
+  std::vector<std::vector<uint32_t>> samples;
+  for (size_t i = 0; i < options.texts.size(); ++i) {
+    const size_t wanted = options.samples * (i + 1) / options.texts.size() -
+                          options.samples * i / options.texts.size();
     if (wanted == 0) continue;
-    SKVIS_TRY(const std::string text, read_file(texts[i], kMostText));
+    SKVIS_TRY(const std::string text, read_file(options.texts[i], kMostText));
     SKVIS_TRY(const std::vector<uint32_t> ids, tokenizer.encode(text));
-    if (ids.size() < wanted * tokens) {
+    if (ids.size() < wanted * options.tokens) {
       return fail(
           "{}: {} tokens are too few for {} samples of {}; give more texts or --samples or"
           " --tokens fewer",
-          texts[i], ids.size(), wanted, tokens);
+          options.texts[i], ids.size(), wanted, options.tokens);
     }
     for (size_t k = 0; k < wanted; ++k) {
       // The middle of each part: books begin with title pages and tables.
-      const size_t offset = (ids.size() - tokens) * (2 * k + 1) / (2 * wanted);
+      const size_t offset = (ids.size() - options.tokens) * (2 * k + 1) / (2 * wanted);
       const auto begin = ids.begin() + static_cast<ptrdiff_t>(offset);
-      cut.emplace_back(begin, begin + tokens);
+      samples.emplace_back(begin, begin + options.tokens);
     }
   }
-  return cut;
+  return samples;
 }
 
 void add_calibrate(CLI::App& app, Action& action) {
@@ -132,6 +129,7 @@ void add_calibrate(CLI::App& app, Action& action) {
       [options, &action] { action = [options] { return calibrate_budget(*options); }; });
   add_calibrate_gate(*calibrate, action);
   add_calibrate_filters(*calibrate, action);
+  add_calibrate_heads(*calibrate, action);
 }
 
 }  // namespace skvis

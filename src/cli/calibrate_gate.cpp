@@ -27,6 +27,13 @@ struct GateOptions {
   std::string json;
 };
 
+// The tokenizer, or why there is none.
+Result<const Tokenizer*> tokenizer_of(const Engine& engine) {
+  const LoadedModel& model = engine.model();
+  if (!model.tokenizer) return fail("{}: {}", model.name, model.tokenizer_problem);
+  return &*model.tokenizer;
+}
+
 double mean_of(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
@@ -51,7 +58,7 @@ Result<Texts> take_held_out(const GateOptions& options, const Tokenizer& tokeniz
     samples.texts = options.held_out;
     samples.samples = std::max<uint32_t>(static_cast<uint32_t>(options.held_out.size()),
                                          options.samples.samples / 4);
-    return samples.cut(tokenizer);
+    return cut_samples(samples, tokenizer);
   }
   if (texts.size() < 2) return fail("one sample cannot be fitted and judged; give more --samples");
   Texts held_out, rest;
@@ -94,7 +101,7 @@ Result<void> calibrate_gate(GateOptions options) {
   options.model.plan = "kvzip:1.0 settle=prompt";
   SKVIS_TRY(const auto engine, start_engine(options.model));
   SKVIS_TRY(const Tokenizer* tokenizer, tokenizer_of(*engine));
-  SKVIS_TRY(Texts texts, options.samples.cut(*tokenizer));
+  SKVIS_TRY(Texts texts, cut_samples(options.samples, *tokenizer));
   SKVIS_TRY(const Texts held_out, take_held_out(options, *tokenizer, texts));
   const auto read = [&](const Texts& these, const char* what) {
     ProgressBar bar(what);
@@ -148,7 +155,7 @@ Result<void> calibrate_filters(FilterOptions options) {
   options.model.plan = "h2o:1.0 settle=prompt";
   SKVIS_TRY(const auto engine, start_engine(options.model));
   SKVIS_TRY(const Tokenizer* tokenizer, tokenizer_of(*engine));
-  SKVIS_TRY(const Texts texts, options.samples.cut(*tokenizer));
+  SKVIS_TRY(const Texts texts, cut_samples(options.samples, *tokenizer));
   ProgressBar bar("reading");
   SKVIS_TRY(const QueryFilters filters,
             query_filters(*engine, texts, [&](size_t done, size_t all) { bar.update(done, all); }));

@@ -26,8 +26,8 @@ void print_needles(const ComparedPlans& plans, const NeedleRun& run,
       plans.baseline().engine->model().name, run.prompts, run.settings.context, run.settings.turns,
       run.settings.turns == 1 ? "" : "s");
   std::vector<std::vector<std::string>> table = {{"plan", "right",
-                                                  "against " + plans.baseline().text, "KV pages",
-                                                  "of full", "rows kept", "asked for"}};
+                                                  "against " + plans.baseline().text, "digits of 5",
+                                                  "KV pages", "of full", "rows kept", "asked for"}};
   for (uint32_t i = 0; i < run.settings.turns && run.settings.turns > 1; ++i) {
     table[0].push_back(fmt::format("turn {}", i + 1));
   }
@@ -36,6 +36,7 @@ void print_needles(const ComparedPlans& plans, const NeedleRun& run,
     std::vector<std::string> row = {plans.all()[i].text,
                                     with_error(sum.right, 3),
                                     i == 0 ? "" : with_error(sum.difference, 3, true),
+                                    fmt::format("{:.2f}", sum.digits),
                                     format_bytes(sum.kv_bytes),
                                     fmt::format("{:.1f} %", 100 * sum.kv_bytes / sum.full_bytes),
                                     fmt::format("{:.1f} %", 100 * sum.rows_share),

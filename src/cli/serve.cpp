@@ -95,6 +95,11 @@ void add_serve(CLI::App& app, Action& action) {
                    "What a request without max_tokens may generate, and reserves")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 24));
+  command
+      ->add_option("--parallel", server.parallel,
+                   "Requests answered at once, as far as the KV memory allows")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 1024u));
   command->add_option("--queue", server.queue, "Requests that may wait; further ones get 429")
       ->capture_default_str()
       ->check(CLI::Range(size_t{1}, size_t{100000}));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <functional>
 
 #include "attention/statistics.hpp"
@@ -23,20 +24,30 @@ class ModelStatistics final : public StoredAttention {
   const Model& model_;
 };
 
-// Attention that is watched.
-class WatchedLayers final : public LayerCache {
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Passes on, shows the inputs to who watches, and adds up the time of attention.
+class TimedCache final : public LayerCache {
  public:
-  WatchedLayers(LayerCache& attention, const LayerWatch& watch, size_t rows)
-      : attention_(attention), watch_(watch), rows_(rows) {}
+  TimedCache(LayerCache& cache, const LayerWatch& watch, size_t rows)
+      : cache_(cache), watch_(watch), rows_(rows) {}
   void attend(const LayerInput& input, float* out) override {
     if (watch_) watch_(input, rows_);
-    attention_.attend(input, out);
+    const auto start = Clock::now();
+    cache_.attend(input, out);
+    seconds_ += seconds_since(start);
   }
+  double seconds() const { return seconds_; }
 
  private:
-  LayerCache& attention_;
+  LayerCache& cache_;
   const LayerWatch& watch_;
   size_t rows_;
+  double seconds_ = 0;
 };
 
 }  // namespace
@@ -56,26 +67,28 @@ Result<std::unique_ptr<Engine>> Engine::create(std::string_view model_name,
   }
   engine->context_ = options.context > 0 ? options.context : own_context;
   const size_t memory = options.kv_memory > 0 ? options.kv_memory : available_memory() / 4;
-  SKVIS_TRY(Pool pool, Pool::create(memory));
-  engine->pool_ = std::make_shared<Pool>(std::move(pool));
-  SKVIS_CHECK(engine->take_plan(options.plan));
+  SKVIS_CHECK(engine->take_plan(options.plan, memory));
   return engine;
 }
 
-Result<std::unique_ptr<Engine>> Engine::with_plan(std::string_view plan) const {
+Result<std::unique_ptr<Engine>> Engine::with_plan(std::string_view plan, size_t kv_memory) const {
   std::unique_ptr<Engine> engine(new Engine(model_, threads_));
   engine->context_ = context_;
   engine->pool_ = pool_;
-  SKVIS_CHECK(engine->take_plan(plan));
+  SKVIS_CHECK(engine->take_plan(plan, kv_memory));
   return engine;
 }
 
-Result<void> Engine::take_plan(std::string_view text) {
+Result<void> Engine::take_plan(std::string_view text, size_t kv_memory) {
   const bool precise = model_->model.dense_path().mode == DenseMode::precise;
   SKVIS_TRY(
       const Plan plan,
       resolve_plan(text, model_->model.cache_shape(),
                    {.precise = precise, .model_identity = model_->identity, .plan_folder = {}}));
+  if (kv_memory > 0) {
+    SKVIS_TRY(Pool pool, Pool::create(kv_memory));
+    pool_ = std::make_shared<Pool>(std::move(pool));
+  }
   SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *pool_));
   layout_ = std::make_unique<CacheLayout>(std::move(layout));
   if (layout_->needs().scoring_pass > 0) repeat_ = repeat_instruction(*model_);
@@ -154,13 +167,18 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
                       .wants_logits = count - i <= item.logits_rows});
     }
   }
+  auto start = Clock::now();
   {
     SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    WatchedLayers layers(*attention, watch_, rows.size());
-    SKVIS_CHECK(model_->model.forward(rows, layers, logits, *threads_));
+    TimedCache timed(*attention, watch_, rows.size());
+    SKVIS_CHECK(model_->model.forward(rows, timed, logits, *threads_));
     attention->commit_all();
+    last_step_.attention = timed.seconds();
+    last_step_.dense = seconds_since(start) - timed.seconds();
   }
+  start = Clock::now();
   for (const StepWork& item : work) SKVIS_CHECK(settle_after(item, progress));
+  last_step_.settle = seconds_since(start);
   return {};
 }
 

@@ -46,14 +46,22 @@ struct StepWork {
 // order.
 using LayerWatch = std::function<void(const LayerInput& input, size_t rows)>;
 
+// Where a step's time went.
+struct StepSeconds {
+  double dense = 0;      // products with weights, norms, logits
+  double attention = 0;  // appending rows included
+  double settle = 0;     // second readings of prompts included
+};
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> create(std::string_view model_name,
                                                 const EngineOptions& options);
 
-  // An engine with another plan over the same model, threads and pool, for comparing plans. One of
-  // them steps at a time, and sequences stay with the engine that opened them.
-  Result<std::unique_ptr<Engine>> with_plan(std::string_view plan) const;
+  // An engine with another plan over the same model and threads, for comparing plans: with a pool
+  // of its own of `kv_memory` bytes, or (0) the same one. One of them steps at a time, and
+  // sequences stay with the engine that opened them.
+  Result<std::unique_ptr<Engine>> with_plan(std::string_view plan, size_t kv_memory = 0) const;
 
   const LoadedModel& model() const { return *model_; }
   const Plan& plan() const { return layout_->plan(); }
@@ -80,6 +88,7 @@ class Engine {
   // unsettled, which is no error.
   Result<void> step(std::span<const StepWork> work, std::span<float> logits,
                     const std::function<bool(size_t, size_t)>& progress = {});
+  const StepSeconds& last_step() const { return last_step_; }
   // Reads `tokens` as prompt rows in slices of at most `chunk`; logits [logits_rows, vocabulary] of
   // the last rows. `progress(done, total)` in tokens may answer false to stop early (not an error);
   // where the plan reads prompts twice, half a token counts for each reading. Such plans need
@@ -96,7 +105,7 @@ class Engine {
  private:
   Engine(std::shared_ptr<LoadedModel> model, std::shared_ptr<ThreadPool> threads)
       : model_(std::move(model)), threads_(std::move(threads)) {}
-  Result<void> take_plan(std::string_view plan);
+  Result<void> take_plan(std::string_view plan, size_t kv_memory);
   Result<void> check_work(std::span<const StepWork> work) const;
   Result<void> settle_after(const StepWork& work,
                             const std::function<bool(size_t, size_t)>& progress);
@@ -108,6 +117,7 @@ class Engine {
   RepeatInstruction repeat_;  // where the plan reads prompts twice
   LayerWatch watch_;
   uint32_t context_ = 0;
+  StepSeconds last_step_;
 };
 
 // Prompt rows per step unless a caller says otherwise: a grid step, long enough for the matrices.

@@ -3,67 +3,14 @@
 
 #include <algorithm>
 
+#include "engine/answer.hpp"
+
 namespace skvis {
 namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// The growing answer: what was sampled, what may be shown of it, and why it ended.
-class Answer {
- public:
-  Answer(const LoadedModel& model, const GenerationRequest& request,
-         const GenerationCallbacks& callbacks)
-      : model_(model),
-        request_(request),
-        callbacks_(callbacks),
-        sampler_(request.sampling),
-        detokenizer_(*model.tokenizer, {.skip_special = true, .continues = true}),
-        stops_(request.stop) {}
-
-  // Samples the next token; nothing when the answer ends with it.
-  std::optional<uint32_t> next(std::span<const float> logits) {
-    const uint32_t token = sampler_.sample(logits);
-    const auto& ends = model_.end_ids;
-    if (!request_.ignore_end && std::find(ends.begin(), ends.end(), token) != ends.end()) {
-      finish_ = FinishReason::stop;
-      return std::nullopt;
-    }
-    tokens_.push_back(token);
-    if (callbacks_.on_token) callbacks_.on_token();
-    show(stops_.push(detokenizer_.push(token)));
-    if (!stops_.stopped()) return token;
-    finish_ = FinishReason::stop;
-    return std::nullopt;
-  }
-
-  size_t tokens() const { return tokens_.size(); }
-
-  void write_to(GenerationResult& result) {
-    show(stops_.push(detokenizer_.flush()));
-    show(stops_.flush());
-    result.finish = finish_;
-    result.text = std::move(text_);
-    result.tokens = std::move(tokens_);
-  }
-
- private:
-  void show(const std::string& text) {
-    text_ += text;
-    if (!text.empty() && callbacks_.on_text) callbacks_.on_text(text);
-  }
-
-  const LoadedModel& model_;
-  const GenerationRequest& request_;
-  const GenerationCallbacks& callbacks_;
-  Sampler sampler_;
-  Detokenizer detokenizer_;
-  StopMatcher stops_;
-  std::string text_;
-  std::vector<uint32_t> tokens_;
-  FinishReason finish_ = FinishReason::length;
-};
 
 }  // namespace
 
@@ -123,39 +70,52 @@ Result<uint32_t> Session::prepare(const GenerationRequest& request, uint32_t lim
   return 0u;
 }
 
-Result<void> Session::check(const GenerationRequest& request) const {
-  const LoadedModel& model = engine_->model();
-  if (!model.tokenizer) return fail("{}: {}", model.name, model.tokenizer_problem);
+Result<void> check_request(const Engine& engine, const GenerationRequest& request) {
+  const LoadedModel& model = engine.model();
+  if (!request.tokens_only && !model.tokenizer) {
+    return fail("{}: {}", model.name, model.tokenizer_problem);
+  }
+  if (request.tokens_only && !request.stop.empty()) {
+    return fail("stop texts need the answer's text, and only its tokens are asked for");
+  }
   if (request.prompt.empty()) return fail("the prompt is empty: it needs at least one token");
-  if (request.prompt.size() >= engine_->context()) {
+  if (request.prompt.size() >= engine.context()) {
     return fail("the prompt has {} tokens, and the context of {} leaves no room for an answer",
-                request.prompt.size(), engine_->context());
+                request.prompt.size(), engine.context());
   }
   for (const uint32_t token : request.prompt) {
-    if (token >= engine_->vocabulary()) {
-      return fail("token {} is outside the vocabulary of {}", token, engine_->vocabulary());
+    if (token >= engine.vocabulary()) {
+      return fail("token {} is outside the vocabulary of {}", token, engine.vocabulary());
     }
   }
   return {};
 }
 
+uint32_t most_tokens_of(const Engine& engine, const GenerationRequest& request) {
+  const auto prompt = static_cast<uint32_t>(request.prompt.size());
+  return prompt + std::min(request.max_tokens, engine.context() - prompt);
+}
+
+void note_memory(const Engine& engine, const SequenceCache& sequence, GenerationResult& result) {
+  result.kv_bytes = sequence.bytes();
+  result.kv_bytes_full = engine.layout().full_cache_bytes(sequence.committed());
+  result.rows_held = sequence.rows_held();
+  result.rows_seen = size_t{sequence.committed()} * engine.layout().heads();
+}
+
 Result<GenerationResult> Session::generate(const GenerationRequest& request,
                                            const GenerationCallbacks& callbacks) {
-  SKVIS_CHECK(check(request));
-  const auto prompt = static_cast<uint32_t>(request.prompt.size());
-  const uint32_t limit = prompt + std::min(request.max_tokens, engine_->context() - prompt);
+  SKVIS_CHECK(check_request(*engine_, request));
+  const uint32_t limit = most_tokens_of(*engine_, request);
   GenerationResult result;
-  result.prompt_tokens = prompt;
+  result.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
   SKVIS_TRY(result.reused_tokens, prepare(request, limit));
   auto run = run_turn(request, callbacks, limit, result);
   if (!run) {
     clear();
     return run.error();
   }
-  result.kv_bytes = sequence_->bytes();
-  result.kv_bytes_full = engine_->layout().full_cache_bytes(sequence_->committed());
-  result.rows_held = sequence_->rows_held();
-  result.rows_seen = size_t{sequence_->committed()} * engine_->layout().heads();
+  note_memory(*engine_, *sequence_, result);
   return result;
 }
 

@@ -25,6 +25,7 @@ struct GenerationRequest {
   SamplingOptions sampling;
   std::vector<std::string> stop;  // texts that end the answer; not part of it
   bool ignore_end = false;        // go on after the model's end tokens
+  bool tokens_only = false;       // no text, and so no tokenizer is needed
 };
 
 struct GenerationCallbacks {
@@ -52,8 +53,15 @@ struct GenerationResult {
   size_t rows_seen = 0;
 };
 
-// One conversation. Its cache stays between turns: a prompt that begins with what the cache has
-// read only reads the rest.
+// Errors: prompt empty or longer than the context, ids outside the vocabulary, no tokenizer.
+Result<void> check_request(const Engine& engine, const GenerationRequest& request);
+// Tokens of prompt and answer together, at most the context. The request has passed its check.
+uint32_t most_tokens_of(const Engine& engine, const GenerationRequest& request);
+// Notes what a sequence holds, at the end of its answer.
+void note_memory(const Engine& engine, const SequenceCache& sequence, GenerationResult& result);
+
+// One conversation by itself. Its cache stays between turns: a prompt that begins with what the
+// cache has read only reads the rest.
 class Session {
  public:
   explicit Session(Engine& engine) : engine_(&engine) {}
@@ -68,7 +76,6 @@ class Session {
   void clear();
 
  private:
-  Result<void> check(const GenerationRequest& request) const;
   Result<uint32_t> prepare(const GenerationRequest& request, uint32_t limit);
   Result<void> run_turn(const GenerationRequest& request, const GenerationCallbacks& callbacks,
                         uint32_t limit, GenerationResult& result);

@@ -5,9 +5,10 @@
 
 namespace skvis {
 
-Service::Service(Engine& engine, size_t queue_limit) : engine_(engine), queue_limit_(queue_limit) {
-  totals_.kv = engine_.pool().figures();
-  totals_.kv_budget = engine_.pool().budget();
+Service::Service(Engine& engine, size_t queue_limit, const SchedulerOptions& options)
+    : engine_(engine), scheduler_(engine, options), queue_limit_(queue_limit) {
+  publish();
+  figures_.kv_budget = engine_.pool().budget();
   thread_ = std::thread([this] { work(); });
 }
 
@@ -23,110 +24,122 @@ Service::~Service() {
 
 Service::Ticket Service::submit(ServiceRequest request) {
   const std::lock_guard lock(mutex_);
-  if (closing_ || (!request.continues && waiting_.size() >= queue_limit_)) return 0;
+  const size_t waiting = new_.size() + figures_.waiting;
+  if (closing_ || (!request.continues && waiting >= queue_limit_)) return 0;
   auto entry = std::make_shared<Entry>();
   entry->ticket = next_ticket_++;
   entry->request = std::move(request);
-  if (entry->request.continues) {
-    waiting_.push_front(entry);
-  } else {
-    waiting_.push_back(entry);
-  }
+  entries_.emplace(entry->ticket, entry);
+  new_.push_back(entry);
+  asleep_ = false;
   changed_.notify_all();
   return entry->ticket;
 }
 
 void Service::cancel(Ticket ticket) {
   const std::lock_guard lock(mutex_);
-  if (running_ && running_->ticket == ticket) running_->cancelled = true;
-  for (const auto& entry : waiting_) {
-    if (entry->ticket == ticket) entry->cancelled = true;
+  if (const auto found = entries_.find(ticket); found != entries_.end()) {
+    found->second->cancelled = true;
   }
 }
 
 void Service::drain(std::chrono::milliseconds deadline) {
   std::unique_lock lock(mutex_);
   closing_ = true;
-  const auto empty = [&] { return waiting_.empty() && !running_; };
+  changed_.notify_all();
+  const auto empty = [&] { return entries_.empty() && asleep_ && figures_.idle == 0; };
   if (changed_.wait_for(lock, deadline, empty)) return;
-  if (running_) running_->cancelled = true;
-  for (const auto& entry : waiting_) entry->cancelled = true;
+  for (const auto& [ticket, entry] : entries_) entry->cancelled = true;
   changed_.wait(lock, empty);
 }
 
 ServiceFigures Service::figures() const {
   const std::lock_guard lock(mutex_);
-  ServiceFigures figures = totals_;
-  figures.running = running_ ? 1 : 0;
-  figures.waiting = waiting_.size();
+  ServiceFigures figures = figures_;
+  figures.waiting += new_.size();
   return figures;
 }
 
 void Service::work() {
-  for (;;) {
-    std::shared_ptr<Entry> entry;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
-      if (waiting_.empty()) return;
-      entry = running_ = waiting_.front();
-      waiting_.pop_front();
+  while (take_new()) {
+    const bool more = scheduler_.step();
+    const std::lock_guard lock(mutex_);
+    publish();
+    if (more || !new_.empty()) continue;
+    if (closing_) {
+      scheduler_.drop_idle();
+      publish();
     }
-    serve(*entry);
-    {
-      const std::lock_guard lock(mutex_);
-      running_.reset();
-    }
+    asleep_ = true;
     changed_.notify_all();
   }
 }
 
-void Service::serve(Entry& entry) {
-  const ServiceRequest& request = entry.request;
-  const auto publish = [&] {
-    const std::lock_guard lock(mutex_);
-    totals_.kv = engine_.pool().figures();
-  };
-  GenerationCallbacks callbacks;
-  callbacks.on_text = request.on_text;
-  size_t prompt_read = 0;
-  callbacks.on_prompt = [&](size_t done, size_t total) {
+// Hands new requests to the scheduler; sleeps while there is nothing to do. False: the thread ends.
+bool Service::take_new() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || !asleep_ || (closing_ && figures_.idle > 0); });
+  if (stopping_ && entries_.empty()) return false;
+  asleep_ = false;
+  for (; !new_.empty(); new_.pop_front()) {
+    scheduler_.submit(scheduled(new_.front()));
+    ++figures_.waiting;
+  }
+  return true;
+}
+
+ScheduledRequest Service::scheduled(const std::shared_ptr<Entry>& entry) {
+  ServiceRequest& request = entry->request;
+  ScheduledRequest scheduled{.generation = std::move(request.generation),
+                             .first = request.continues};
+  scheduled.callbacks.on_text = request.on_text;
+  scheduled.callbacks.on_prompt = [this, entry](size_t done, size_t total) {
     {
       const std::lock_guard lock(mutex_);
-      totals_.prompt_tokens += done - prompt_read;
+      figures_.prompt_tokens += done - std::exchange(entry->prompt_read, done);
+      publish();  // before anyone hears of it: the request no longer waits
     }
-    prompt_read = done;
-    if (request.on_prompt) request.on_prompt(done, total);
+    if (entry->request.on_prompt) entry->request.on_prompt(done, total);
   };
-  callbacks.on_token = [&] {
+  scheduled.callbacks.on_token = [this] {
     const std::lock_guard lock(mutex_);
-    ++totals_.generated_tokens;
+    ++figures_.generated_tokens;
   };
-  callbacks.go_on = [&] {
-    publish();
-    return !entry.cancelled;
-  };
-  Result<GenerationResult> result = GenerationResult{};
-  result->finish = FinishReason::cancelled;
-  try {
-    if (!entry.cancelled) result = Session(engine_).generate(request.generation, callbacks);
-  } catch (const std::exception& problem) {  // memory: the next request may do with less
-    result = fail("{}", problem.what());
-  }
+  scheduled.callbacks.go_on = [entry] { return !entry->cancelled; };
+  scheduled.on_done = [this, entry](const GenerationResult& result) { end(*entry, result); };
+  scheduled.on_error = [this, entry](const Error& error) { end(*entry, error); };
+  return scheduled;
+}
+
+// Figures first: who is told of the end may ask for them at once.
+void Service::end(const Entry& entry, const Result<GenerationResult>& result) {
   {
     const std::lock_guard lock(mutex_);
     if (!result) {
-      ++totals_.failed;
+      ++figures_.failed;
     } else {
-      ++(result->finish == FinishReason::cancelled ? totals_.cancelled : totals_.finished);
+      ++(result->finish == FinishReason::cancelled ? figures_.cancelled : figures_.finished);
     }
-    totals_.kv = engine_.pool().figures();
+    publish();
   }
   if (result) {
-    request.on_done(*result);
+    entry.request.on_done(*result);
   } else {
-    request.on_error(result.error());
+    entry.request.on_error(result.error());
   }
+  const std::lock_guard lock(mutex_);
+  entries_.erase(entry.ticket);
+}
+
+// With the mutex held, by the thread that steps.
+void Service::publish() {
+  const SchedulerFigures now = scheduler_.figures();
+  figures_.running = now.running();
+  figures_.waiting = now.waiting;
+  figures_.idle = now.idle;
+  figures_.idle_bytes = now.idle_bytes;
+  figures_.dropped = now.dropped;
+  figures_.kv = engine_.pool().figures();
 }
 
 }  // namespace skvis

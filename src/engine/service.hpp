@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests of many clients before one engine: a bounded queue and the thread that serves it, one
-// request at a time. What is accepted is finished or answered for.
+// Requests of many clients before one engine: a bounded queue and the thread that runs the
+// scheduler. What is accepted is finished or answered for.
 #pragma once
 
 #include <atomic>
@@ -8,13 +8,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
 #include "base/result.hpp"
-#include "engine/generation.hpp"
+#include "engine/scheduler.hpp"
 
 namespace skvis {
 
@@ -34,10 +35,13 @@ struct ServiceRequest {
 struct ServiceFigures {
   size_t running = 0;
   size_t waiting = 0;
+  size_t idle = 0;        // conversations kept between turns
+  size_t idle_bytes = 0;  // of their pages; part of what kv says
+  uint64_t dropped = 0;   // kept conversations that left for room
   uint64_t finished = 0;
   uint64_t cancelled = 0;
   uint64_t failed = 0;
-  uint64_t prompt_tokens = 0;
+  uint64_t prompt_tokens = 0;  // read
   uint64_t generated_tokens = 0;
   PoolFigures kv;
   size_t kv_budget = 0;
@@ -46,7 +50,7 @@ struct ServiceFigures {
 class Service {
  public:
   using Ticket = uint64_t;
-  Service(Engine& engine, size_t queue_limit);
+  Service(Engine& engine, size_t queue_limit, const SchedulerOptions& options = {});
   ~Service();  // cancels what is left
 
   // 0: the queue is full, or the service is closing.
@@ -54,7 +58,7 @@ class Service {
   // The request ends within one step; its on_done then says cancelled. Unknown tickets are ignored.
   void cancel(Ticket ticket);
   // No new requests. What runs and waits may finish until the deadline, then it is cancelled.
-  // Returns when nothing is left.
+  // Returns when nothing is left; kept conversations are gone then, too.
   void drain(std::chrono::milliseconds deadline);
   ServiceFigures figures() const;
 
@@ -62,22 +66,29 @@ class Service {
   struct Entry {
     Ticket ticket = 0;
     ServiceRequest request;
+    size_t prompt_read = 0;
     std::atomic<bool> cancelled{false};
   };
+  using Entries = std::map<Ticket, std::shared_ptr<Entry>>;
 
   void work();
-  void serve(Entry& entry);
+  bool take_new();
+  ScheduledRequest scheduled(const std::shared_ptr<Entry>& entry);
+  void end(const Entry& entry, const Result<GenerationResult>& result);
+  void publish();
 
   Engine& engine_;
+  Scheduler scheduler_;  // the thread's alone
   const size_t queue_limit_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::shared_ptr<Entry>> waiting_;
-  std::shared_ptr<Entry> running_;
+  std::deque<std::shared_ptr<Entry>> new_;  // the scheduler does not know them yet
+  Entries entries_;                         // all that have not ended
   Ticket next_ticket_ = 1;
   bool closing_ = false;   // submit() refuses
   bool stopping_ = false;  // the thread ends
-  ServiceFigures totals_;
+  bool asleep_ = false;    // nothing is left, the thread has let go of everything
+  ServiceFigures figures_;
   std::thread thread_;
 };
 

@@ -145,9 +145,11 @@ class Conversation {
 
 // Plans whose exact rows are the same until the prompt's end.
 bool reads_alike(const ComparedPlan& a, const ComparedPlan& b) {
-  return a.settles_at_prompt_end_only() && b.settles_at_prompt_end_only() &&
-         &a.engine->model() == &b.engine->model() && a.kernels == b.kernels &&
-         a.plan().exact_type == b.plan().exact_type;
+  const auto adopts = [](const ComparedPlan& plan) {
+    return plan.settles_at_prompt_end_only() && !plan.engine->layout().notes_every_row();
+  };
+  return adopts(a) && adopts(b) && &a.engine->model() == &b.engine->model() &&
+         a.kernels == b.kernels && a.plan().exact_type == b.plan().exact_type;
 }
 
 // Reads the first prompt but its last token, which settles, under the plan of `readers` that
@@ -229,7 +231,10 @@ Result<NeedleSummary> summarise(std::span<const Json* const> cells, uint32_t tur
     }
     for (uint32_t i = 0; i < turns; ++i) {
       SKVIS_TRY(const bool found, json_bool_or(asked[i], "right", where, false));
+      SKVIS_TRY(const std::string answer, json_string(asked[i], "answer", where));
+      SKVIS_TRY(const std::string expected, json_string(asked[i], "number", where));
       sum.per_turn[i] += found ? 1 / count : 0;
+      sum.digits += leading_digits(answer, expected) / (count * turns);
     }
   }
   sum.right = estimate(right);
@@ -237,6 +242,13 @@ Result<NeedleSummary> summarise(std::span<const Json* const> cells, uint32_t tur
 }
 
 }  // namespace
+
+uint32_t leading_digits(std::string_view answer, std::string_view number) {
+  answer.remove_prefix(std::min(answer.find_first_of("0123456789"), answer.size()));
+  const auto [end, unused] =
+      std::mismatch(number.begin(), number.end(), answer.begin(), answer.end());
+  return static_cast<uint32_t>(end - number.begin());
+}
 
 Result<std::vector<NeedleSummary>> run_needles(
     const ComparedPlans& plans, const NeedleRun& run, const std::string& filler, CellFile& cells,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -21,10 +22,15 @@ struct NeedleRun {
   uint32_t new_tokens = 10;  // the number must be among so many greedy tokens
 };
 
+// How many digits of `number` the first number in `answer` begins with: a needle may be found and
+// its end be lost, since the queries that choose rows have seen only where it begins.
+uint32_t leading_digits(std::string_view answer, std::string_view number);
+
 // What one plan did, over all prompts.
 struct NeedleSummary {
   Estimate right;                // share of questions; prompts are the sample
   Estimate difference;           // to the baseline, prompt by prompt
+  double digits = 0;             // leading digits of the numbers that were right, of five
   std::vector<double> per_turn;  // share of right answers in each turn
   double kv_bytes = 0;           // of pages, after the first prompt, on average
   double row_bytes = 0;          // of these, live rows

@@ -90,7 +90,7 @@ struct HttpServer::State {
                 .default_max_tokens = options.default_max_tokens,
                 .started = std::time(nullptr)},
                ApiKeys(options.api_keys), metrics, [this] { return service.figures(); }),
-        service(engine, options.queue) {}
+        service(engine, options.queue, {.most_running = options.parallel}) {}
 
   asio::awaitable<void> accept_clients();
   void begin_to_stop();

@@ -20,7 +20,8 @@ struct ServerOptions {
   std::string model_id;            // empty: the model's name
   std::vector<std::string> api_keys;
   uint32_t default_max_tokens = 1024;
-  size_t queue = 32;  // requests that may wait
+  size_t queue = 32;       // requests that may wait
+  uint32_t parallel = 32;  // requests that are answered at once, as far as the KV memory allows
   bool handle_signals = true;
 
   // Limits on clients.

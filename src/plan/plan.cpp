@@ -58,14 +58,28 @@ Json table_to_json(const Plan& plan) {
   return table;
 }
 
+// [layers][kv_heads]
+Json scores_to_json(const Plan& plan) {
+  Json table = Json::array();
+  for (uint32_t layer = 0; layer < plan.shape.layers; ++layer) {
+    Json row = Json::array();
+    for (uint32_t head = 0; head < plan.shape.kv_heads; ++head) {
+      row.push_back(plan.keep.head_scores[plan.shape.index({layer, head})]);
+    }
+    table.push_back(std::move(row));
+  }
+  return table;
+}
+
 Json keep_to_json(const Plan& plan) {
   const KeepRule& rule = plan.keep;
   Json keep = {{"selector", rule.selector->name}, {"budget", rule.budget->name}};
-  if (rule.table.empty()) {
-    put_amount(rule.amount, keep);
-  } else {
+  if (!rule.table.empty()) {
     keep["table"] = table_to_json(plan);
+  } else if (rule.budget->takes_amount) {
+    put_amount(rule.amount, keep);
   }
+  if (!rule.head_scores.empty()) keep["table"] = scores_to_json(plan);
   put_selectable(plan, keep);
   for (const Refinement* refinement : rule.refine) keep["refine"].push_back(refinement->name);
   if (!rule.data_file.empty()) {
@@ -129,6 +143,7 @@ BudgetRequest Plan::budget_request(uint32_t tokens) const {
           .amount = keep.amount,
           .settings = &keep.settings,
           .table = keep.table,
+          .head_scores = keep.head_scores,
           .row_bytes = row_bytes,
           .selectable = selectable,
           .tokens = tokens,

@@ -37,8 +37,9 @@ struct KeepRule {
   const Selector* selector = nullptr;  // null: every row is kept
   const Budget* budget = nullptr;      // set when selector is
   Amount amount;
-  std::vector<Amount> table;  // [heads] when the plan gives explicit amounts, else empty
-  Settings settings;          // complete: every parameter with its value
+  std::vector<Amount> table;        // [heads] when the plan gives explicit amounts, else empty
+  std::vector<double> head_scores;  // [heads] where the budget reads scores, else empty
+  Settings settings;                // complete: every parameter with its value
   std::vector<const Refinement*> refine;     // applied to the scores in this order
   std::string data_file;                     // where the plan names one
   std::shared_ptr<const NamedTensors> data;  // what it holds

@@ -43,7 +43,7 @@ struct KeepSpec {
   Settings settings;
   Where where;
   std::vector<TableSpec> table;
-  std::vector<std::vector<double>> matrix;  // [layers][kv_heads] ratios
+  std::vector<std::vector<double>> matrix;  // [layers][kv_heads] ratios or scores
   std::vector<const Refinement*> refine;
   std::string data;  // path of a file, as the plan says it
 };

@@ -59,19 +59,20 @@ double read_parameter(Fields& fields, const Parameter& parameter, Problems& prob
   return static_cast<double>(*value);
 }
 
-// [layers][kv_heads] ratios; its size is checked where the model is known.
+// [layers][kv_heads] ratios or scores; its size is checked where the model is known.
 void read_matrix(const Json& rows, KeepSpec& keep, Problems& problems) {
+  const std::string_view what = keep.budget->table_of_scores ? "score" : "ratio";
   for (size_t layer = 0; layer < rows.size(); ++layer) {
     std::vector<double> ratios;
     if (!rows[layer].is_array()) {
-      problems.add("keep.table[{}] must be an array of ratios, found {}", layer,
+      problems.add("keep.table[{}] must be an array of {}s, found {}", layer, what,
                    json_type(rows[layer]));
     } else {
       for (const Json& ratio : rows[layer]) {
         const bool good = ratio.is_number() && ratio.get<double>() >= 0 && ratio.get<double>() <= 1;
         if (!good) {
-          problems.add("keep.table[{}][{}] must be a ratio from 0 to 1, found {}", layer,
-                       ratios.size(), in_quotes(dump_json(ratio)));
+          problems.add("keep.table[{}][{}] must be a {} from 0 to 1, found {}", layer,
+                       ratios.size(), what, in_quotes(dump_json(ratio)));
         }
         ratios.push_back(good ? ratio.get<double>() : 0.0);
       }
@@ -88,6 +89,11 @@ void read_table(const Json& table, KeepSpec& keep, Problems& problems) {
     return;
   }
   if (table[0].is_array()) return read_matrix(table, keep, problems);
+  if (keep.budget->table_of_scores) {
+    problems.add("keep: budget '{}' reads a table of scores: one array per layer, one per KV head",
+                 keep.budget->name);
+    return;
+  }
   for (size_t i = 0; i < table.size(); ++i) {
     TableSpec rule;
     rule.where.name = fmt::format("keep.table[{}]", i);
@@ -119,14 +125,21 @@ void read_budget(Fields& fields, KeepSpec& keep, Problems& problems) {
   if (const Json* table = fields.any("table")) read_table(*table, keep, problems);
   keep.amount = read_amount(fields, "keep", false, true, problems);
   const bool given = fields.has("ratio") || fields.has("tokens") || fields.has("bytes");
-  if (!has_table && !given) {
+  // Beside a table of amounts one more is for the heads that the table leaves out.
+  const bool wanted = keep.budget->takes_amount && (!has_table || keep.budget->table_of_scores);
+  if (given && !keep.budget->takes_amount) {
+    problems.add(
+        "keep: budget '{}' takes no ratio, tokens or bytes; what its heads keep follows from {}",
+        keep.budget->name, keep.budget->parameters[0].name);
+  }
+  if (wanted && !given) {
     problems.add("keep: how much? expected ratio, tokens or bytes; in short keep={}:0.5",
                  keep.selector->name);
   }
-  if (!has_table && !keep.budget->takes_bytes && fields.has("bytes")) {
+  if (wanted && !keep.budget->takes_bytes && fields.has("bytes")) {
     problems.add("keep: budget '{}' takes a ratio or tokens, not bytes", keep.budget->name);
   }
-  if (has_table && keep.amount && keep.amount->unit == AmountUnit::bytes) {
+  if (has_table && !wanted && keep.amount && keep.amount->unit == AmountUnit::bytes) {
     problems.add(
         "keep: 'bytes' cannot stand beside a table; expected ratio or tokens for the heads"
         " that the table leaves out");

@@ -70,29 +70,46 @@ uint32_t bytes_per_row(const Code& code, Role role, uint32_t head_dim) {
   return static_cast<uint32_t>((code.block_bytes(context) + kPageSlots - 1) / kPageSlots);
 }
 
+// Calls body(index, number) for every head of the matrix; false where it does not fit the model.
+template <typename Body>
+bool for_each_entry(const KeepSpec& keep, const CacheShape& shape, Problems& problems,
+                    Body&& body) {
+  if (keep.matrix.size() != shape.layers) {
+    problems.add("keep.table has {} rows, expected one per layer, {}", keep.matrix.size(),
+                 shape.layers);
+    return false;
+  }
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    if (keep.matrix[layer].size() != shape.kv_heads) {
+      problems.add("keep.table[{}] has {} numbers, expected one per KV head, {}", layer,
+                   keep.matrix[layer].size(), shape.kv_heads);
+      return false;
+    }
+    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+      body(shape.index({layer, head}), keep.matrix[layer][head]);
+    }
+  }
+  return true;
+}
+
+void resolve_scores(const KeepSpec& keep, Plan& plan, Problems& problems) {
+  plan.keep.head_scores.assign(plan.shape.heads(), 0.0);
+  if (keep.matrix.empty()) return;  // a problem that is reported already
+  for_each_entry(keep, plan.shape, problems,
+                 [&](uint32_t i, double score) { plan.keep.head_scores[i] = score; });
+}
+
 // Explicit amounts: the matrix, or the rules in their order over the amount that `keep` itself has.
 void resolve_table(const KeepSpec& keep, Plan& plan, Problems& problems) {
   const CacheShape& shape = plan.shape;
   std::vector<uint8_t> given(shape.heads(), keep.amount.has_value() ? 1 : 0);
   plan.keep.table.assign(shape.heads(), keep.amount.value_or(Amount{}));
   if (!keep.matrix.empty()) {
-    if (keep.matrix.size() != shape.layers) {
-      problems.add("keep.table has {} rows, expected one per layer, {}", keep.matrix.size(),
-                   shape.layers);
-      return;
-    }
-    for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-      if (keep.matrix[layer].size() != shape.kv_heads) {
-        problems.add("keep.table[{}] has {} ratios, expected one per KV head, {}", layer,
-                     keep.matrix[layer].size(), shape.kv_heads);
-        return;
-      }
-      for (uint32_t head = 0; head < shape.kv_heads; ++head) {
-        const uint32_t i = shape.index({layer, head});
-        plan.keep.table[i] = {AmountUnit::ratio, keep.matrix[layer][head]};
-        given[i] = 1;
-      }
-    }
+    const bool fits = for_each_entry(keep, shape, problems, [&](uint32_t i, double ratio) {
+      plan.keep.table[i] = {AmountUnit::ratio, ratio};
+      given[i] = 1;
+    });
+    if (!fits) return;
   }
   for (const TableSpec& rule : keep.table) {
     for_each_head(rule.where, shape, problems, [&](uint32_t i) {
@@ -206,7 +223,11 @@ void resolve_keep(const PlanSpec& spec, Plan& plan, Problems& problems) {
         " other layers",
         keep.selector->name);
   }
-  if (keep.budget->needs_table) resolve_table(keep, plan, problems);
+  if (keep.budget->table_of_scores) {
+    resolve_scores(keep, plan, problems);
+  } else if (keep.budget->needs_table) {
+    resolve_table(keep, plan, problems);
+  }
 }
 
 void check_plan(const Plan& plan, Problems& problems) {
@@ -231,6 +252,12 @@ void check_plan(const Plan& plan, Problems& problems) {
         "keep: '{}' judges rows only when the whole prompt has been read and cannot settle"
         " on a grid; use settle=prompt",
         name);
+  }
+  if (plan.keep.budget->whole_prompt && grid) {
+    problems.add(
+        "keep: budget '{}' compares the rows of a whole prompt and cannot settle on a grid; use"
+        " settle=prompt",
+        plan.keep.budget->name);
   }
   check_amounts(plan, problems);
 }

@@ -86,7 +86,7 @@ std::string keep_text(const Plan& plan) {
     text += fmt::format(", refined by {}", refinement->name);
   }
   text += fmt::format(", budget {}", plan.keep.budget->name);
-  if (plan.keep.table.empty()) {
+  if (plan.keep.table.empty() && plan.keep.budget->takes_amount) {
     const Amount& amount = plan.keep.amount;
     if (amount.unit == AmountUnit::ratio) text += fmt::format(" {} of the tokens", amount.value);
     if (amount.unit == AmountUnit::tokens) text += fmt::format(" {} tokens", amount.value);

@@ -2,67 +2,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <random>
-#include <vector>
 
-#include "budgets/budget.hpp"
+#include "scored_heads.hpp"
 
-namespace skvis {
+namespace skvis::testing {
 namespace {
 
-struct Heads {
-  uint32_t layers = 1;
-  uint32_t kv_heads = 2;
-  Amount amount = {AmountUnit::ratio, 0.5};
-  double safeguard = 0.2;
-  uint32_t tokens = 0;
-  uint32_t protected_rows = 0;
-  std::vector<std::vector<float>> scores = {};
-  std::vector<uint32_t> fixed = {};  // empty: none
-  std::vector<uint8_t> selectable = {};
-
-  enum Ask { counts, bound, shares };
-  std::vector<uint32_t> ask(std::string_view name, Ask what = counts) const {
-    CacheShape shape;
-    shape.layers = layers;
-    shape.kv_heads = shape.query_heads = kv_heads;
-    shape.window.assign(layers, 0);
-    const uint32_t heads = layers * kv_heads;
-    const Settings settings = {{"safeguard", safeguard}};
-    const std::vector<std::span<const float>> spans(scores.begin(), scores.end());
-    const std::vector<uint8_t> all(heads, 1);
-    const std::vector<uint32_t> none(heads, 0);
-    const BudgetRequest request{.shape = &shape,
-                                .amount = amount,
-                                .settings = &settings,
-                                .selectable = selectable.empty() ? all : selectable,
-                                .tokens = tokens,
-                                .protected_rows = protected_rows,
-                                .scores = spans,
-                                .fixed_rows = fixed.empty() ? none : fixed};
-    std::vector<uint32_t> result(heads);
-    const Budget* budget = find_budget(name);
-    (what == counts  ? budget->counts
-     : what == bound ? budget->upper_bound
-                     : budget->shares)(request, result);
-    return result;
-  }
-};
-
-uint64_t sum(const std::vector<uint32_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
-}
+using ::testing::ElementsAre;
+using Heads = ScoredHeads;
 
 // Worked by hand from the published rule: two heads of four rows, half of them kept.
 TEST(AdaBudget, rows_go_to_the_head_whose_scores_are_higher_beyond_the_safeguard) {
   Heads heads{.tokens = 4, .scores = {{.9f, .8f, .7f, .6f}, {.5f, .1f, .05f, .01f}}};
   heads.safeguard = 0;
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(4, 0));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(4, 0));
   heads.safeguard = 0.5;
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(3, 1));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(3, 1));
   heads.safeguard = 1;
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(2, 2));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(2, 2));
 }
 
 TEST(AdaBudget, layers_do_not_share_but_with_cross_layer_they_do) {
@@ -71,8 +29,8 @@ TEST(AdaBudget, layers_do_not_share_but_with_cross_layer_they_do) {
                     .safeguard = 0,
                     .tokens = 4,
                     .scores = {{9, 8, 7, 6}, {4, 3, 2, 1}}};
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(2, 2));
-  EXPECT_THAT(heads.ask("cross-layer"), testing::ElementsAre(4, 0));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(2, 2));
+  EXPECT_THAT(heads.ask("cross-layer"), ElementsAre(4, 0));
 }
 
 TEST(AdaBudget, equal_scores_go_to_the_lower_head_and_the_sum_is_exact) {
@@ -80,7 +38,7 @@ TEST(AdaBudget, equal_scores_go_to_the_lower_head_and_the_sum_is_exact) {
                     .safeguard = 0,
                     .tokens = 5,
                     .scores = {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}}};
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(5, 1, 0));  // 3 * int(2.5)
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(5, 1, 0));  // 3 * int(2.5)
 }
 
 TEST(AdaBudget, fixed_rows_count_towards_the_amount_and_the_safeguard) {
@@ -91,21 +49,21 @@ TEST(AdaBudget, fixed_rows_count_towards_the_amount_and_the_safeguard) {
               .fixed = {3, 3}};
   // Five rows each, ten in all, six of them fixed: four are left. int(2.5) rows are safe, and
   // fixed.
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(7, 3));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(7, 3));
   heads.fixed = {8, 5};  // more than ten already: nothing can be given
   heads.scores = {{9, 8}, {7, 6, 5, 4, 3}};
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(8, 5));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(8, 5));
 }
 
 TEST(AdaBudget, heads_that_keep_all_take_no_part) {
   const Heads heads{
       .safeguard = 0, .tokens = 4, .scores = {{}, {4, 3, 2, 1}}, .selectable = {0, 1}};
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(4, 2));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(4, 2));
 }
 
 TEST(AdaBudget, without_scores_all_heads_count_as_alike) {
   const Heads heads{.tokens = 9};
-  EXPECT_THAT(heads.ask("ada"), testing::ElementsAre(4, 4));
+  EXPECT_THAT(heads.ask("ada"), ElementsAre(4, 4));
 }
 
 // As a sequence grows, settles and locks what it kept: sums stay within the shares, heads within
@@ -154,4 +112,4 @@ TEST(AdaBudget, counts_stay_within_shares_and_bounds_over_a_whole_sequence) {
 }
 
 }  // namespace
-}  // namespace skvis
+}  // namespace skvis::testing

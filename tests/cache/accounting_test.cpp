@@ -335,6 +335,37 @@ TEST_P(Accounting, a_reservation_suffices_for_slices_and_turns_of_any_size) {
   EXPECT_GT(closest, 0.5) << "far more is reserved than is ever needed";
 }
 
+TEST_P(Accounting, the_parts_of_a_reservation_add_up_to_it) {
+  create(64);
+  for (int round = 0; round < 200; ++round) {
+    const uint32_t limit = range(1, 2000);
+    const uint32_t prompt = range(1, limit);
+    const ReservationParts parts = layout_->worst_case_parts(prompt, limit);
+    const size_t total = layout_->worst_case_bytes(prompt, limit);
+    EXPECT_EQ(parts.total(), total);
+    EXPECT_LT(parts.remainders, total);  // no difference below zero
+    EXPECT_GT(parts.exact, 0u);
+  }
+}
+
+TEST(Reservation, its_parts_are_those_of_a_hand_count) {
+  auto pool = std::move(Pool::create(64 * kSlab, kSlab)).value();
+  const Plan plan = make_plan(plan_text("f16", "f16", R"("settle": 64, "sinks": 4, "exact": 10)"),
+                              make_shape(2, 2, 2, 32));
+  const auto layout = CacheLayout::create(plan, pool);
+  ASSERT_TRUE(layout.ok());
+  const ReservationParts parts = layout->worst_case_parts(200, 300);
+  constexpr size_t kRow = 2 * 32 * 2;  // key and value
+  EXPECT_EQ(parts.settled, 4 * (200 - 4) * kRow);
+  EXPECT_EQ(parts.answer, 4 * 100 * kRow);
+  EXPECT_EQ(parts.settling, 2 * 64 * kRow);  // the last page of both heads of a layer
+  EXPECT_EQ(parts.exact, 4 * (64 + 10) * kRow);
+  EXPECT_EQ(parts.sinks, 4 * 4 * kRow);
+  EXPECT_EQ(parts.side, 0u);
+  // 296 rows in 5 pages of 64; 74 rows, of which the first may lie last in its page, in 4 of 32.
+  EXPECT_EQ(parts.remainders, 4 * ((5 * 64 - 296) + (4 * 32 - 74)) * kRow);
+}
+
 INSTANTIATE_TEST_SUITE_P(Plans, Accounting, ::testing::Range<size_t>(0, cases().size()),
                          [](const auto& info) { return cases()[info.param].name; });
 

@@ -92,6 +92,29 @@ TEST(Pool, bytes_left_in_slabs_of_another_class_are_not_promised) {
   expect_balanced(pool);
 }
 
+TEST(Pool, a_reservation_becomes_larger_if_that_fits_and_smaller_always) {
+  Pool pool = make_pool(1, 4096);
+  const PageClass a = make_class(pool, 1024, 64);
+  const ReservationId first = pool.reserve({{a, 1}});
+  const ReservationId second = pool.reserve({{a, 2}});
+  EXPECT_FALSE(pool.resize(first, {{a, 3}}));
+  EXPECT_FALSE(pool.resize(first, {{a, SIZE_MAX / 2}}));
+  EXPECT_EQ(pool.figures().reserved, 3 * 1024u);  // nothing has changed
+  EXPECT_TRUE(pool.resize(first, {{a, 1}, {a, 1}}));
+  EXPECT_EQ(pool.figures().reserved, 4 * 1024u);
+  const PageId page = pool.allocate(a, second);
+  EXPECT_TRUE(pool.resize(second, {}));  // keeps the page, and is promised no other
+  EXPECT_EQ(pool.figures().reserved, 2 * 1024u);
+  EXPECT_TRUE(pool.resize(first, {{a, 3}}));
+  EXPECT_EQ(pool.allocate(a, second), kNoPage);
+  EXPECT_FALSE(pool.resize(second, {{a, 2}}));
+  expect_balanced(pool);
+  pool.free(page, second, 0);
+  EXPECT_TRUE(pool.resize(second, {{a, 1}}));
+  EXPECT_NE(pool.allocate(a, second), kNoPage);
+  expect_balanced(pool);
+}
+
 TEST(Pool, a_slot_is_live_while_any_holder_uses_it) {
   Pool pool = make_pool(2);
   const PageClass page_class = make_class(pool, 64 * 10, 64);
@@ -249,7 +272,15 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
           holder.pages.push_back({page, i, mask(i)});
           pool.add_live(page, holder.pages.back().live);
         }
-      } else if (kind < 50 && shadow.holders.size() > 1) {
+      } else if (kind < 48 && holder.id != kUnreserved) {
+        Quota quota;
+        std::vector<size_t> pages;
+        for (const PageClass page_class : classes) {
+          pages.push_back(pick(60));
+          quota.emplace_back(page_class, pages.back());
+        }
+        if (pool.resize(holder.id, quota)) holder.quota = pages;
+      } else if (kind < 53 && shadow.holders.size() > 1) {
         const size_t other = pick(shadow.holders.size());
         if (&shadow.holders[other] != &holder && !holder.pages.empty()) {
           const Shadow::Holding shared = holder.pages[pick(holder.pages.size())];

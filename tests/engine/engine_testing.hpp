@@ -89,6 +89,20 @@ inline double relative_norm(std::span<const float> a, std::span<const float> b) 
   return std::sqrt(difference / reference);
 }
 
+inline std::vector<uint32_t> encode(const Engine& engine, std::string_view text) {
+  auto ids = engine.model().tokenizer->encode(text);
+  EXPECT_TRUE(ids.ok());
+  return *ids;
+}
+
+inline GenerationRequest greedy(std::vector<uint32_t> prompt, uint32_t max_tokens) {
+  GenerationRequest request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  return request;
+}
+
 inline std::vector<float> golden_logits(const std::filesystem::path& path) {
   auto array = read_npy(path);
   EXPECT_TRUE(array.ok()) << array.error().message;

@@ -1,26 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/service.hpp"
-
-#include <future>
+#include "engine/generation.hpp"
 
 #include "engine/engine_testing.hpp"
 
 namespace skvis::testing {
 namespace {
-
-std::vector<uint32_t> encode(const Engine& engine, std::string_view text) {
-  auto ids = engine.model().tokenizer->encode(text);
-  EXPECT_TRUE(ids.ok());
-  return *ids;
-}
-
-GenerationRequest greedy(std::vector<uint32_t> prompt, uint32_t max_tokens) {
-  GenerationRequest request;
-  request.prompt = std::move(prompt);
-  request.max_tokens = max_tokens;
-  request.sampling.temperature = 0;
-  return request;
-}
 
 TEST(StopMatcher, holds_back_what_might_become_a_stop_text) {
   StopMatcher stops({"END", "###"});
@@ -122,40 +106,6 @@ TEST(Session, the_bytes_it_reports_are_those_of_the_pool) {
     EXPECT_EQ(result->kv_bytes.rows, figures.used) << plan;
     EXPECT_GE(figures.used + figures.wasted, result->kv_bytes.pages) << plan;
   }
-}
-
-TEST(Service, answers_in_order_refuses_beyond_its_queue_and_cancels) {
-  const auto engine = tiny_engine({.plan = "int8"});
-  Service service(*engine, 2);
-  std::vector<std::promise<FinishReason>> ends(4);
-  std::vector<Service::Ticket> tickets;
-  for (size_t i = 0; i < ends.size(); ++i) {
-    ServiceRequest request;
-    request.generation = greedy(encode(*engine, "Once upon a time"), 400);
-    request.generation.ignore_end = true;
-    request.on_text = [](std::string_view) {};
-    request.on_done = [&ends, i](const GenerationResult& result) {
-      ends[i].set_value(result.finish);
-    };
-    request.on_error = [](const Error& error) { FAIL() << error.message; };
-    tickets.push_back(service.submit(std::move(request)));
-    // The first one leaves the queue at once.
-    while (i == 0 && service.figures().running == 0) std::this_thread::yield();
-  }
-  EXPECT_NE(tickets[2], 0u);
-  EXPECT_EQ(tickets[3], 0u);
-  service.cancel(tickets[0]);
-  service.cancel(tickets[1]);
-  EXPECT_EQ(ends[0].get_future().get(), FinishReason::cancelled);
-  EXPECT_EQ(ends[1].get_future().get(), FinishReason::cancelled);
-  EXPECT_EQ(ends[2].get_future().get(), FinishReason::length);
-  service.drain(std::chrono::milliseconds(1000));
-  const ServiceFigures figures = service.figures();
-  EXPECT_EQ(figures.finished, 1u);
-  EXPECT_GT(figures.prompt_tokens, 0u);
-  EXPECT_GT(figures.generated_tokens, 0u);
-  EXPECT_EQ(figures.cancelled, 2u);
-  EXPECT_EQ(figures.kv.used + figures.kv.wasted + figures.kv.reserved, 0u);
 }
 
 }  // namespace

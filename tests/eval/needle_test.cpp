@@ -245,6 +245,15 @@ TEST(Needle, a_changed_file_of_results_is_refused) {
   }
 }
 
+TEST(Needle, leading_digits_count_from_the_first_digit_of_the_answer) {
+  EXPECT_EQ(leading_digits(" 43871.", "43871"), 5u);
+  EXPECT_EQ(leading_digits(" \"4387 or so", "43871"), 4u);
+  EXPECT_EQ(leading_digits(" 4", "43871"), 1u);
+  EXPECT_EQ(leading_digits(" 543871", "43871"), 0u);
+  EXPECT_EQ(leading_digits("none", "43871"), 0u);
+  EXPECT_EQ(leading_digits("", "43871"), 0u);
+}
+
 TEST(Needle, equal_plans_are_refused) {
   std::shared_ptr<Engine> engine = tiny_engine();
   const auto same = ComparedPlans::create(engine, "full", std::vector<std::string>{"int8", "int8"});

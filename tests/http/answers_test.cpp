@@ -219,7 +219,11 @@ TEST(answers, metrics_add_up_to_the_budget) {
   const ClientResponse idle = client.get("/metrics");
   EXPECT_THAT(idle.headers.at("content-type"), HasSubstr("text/plain; version=0.0.4"));
   check_sum(idle.body);
-  EXPECT_EQ(value(idle.body, "skvis:kv_cache_usage_perc"), 0);
+  // The conversation stays for another turn.
+  EXPECT_EQ(value(idle.body, "skvis:num_requests_running"), 0);
+  EXPECT_EQ(value(idle.body, "skvis:num_conversations_idle"), 1);
+  EXPECT_GT(value(idle.body, "skvis:kv_idle_bytes"), 0);
+  EXPECT_EQ(value(idle.body, "skvis:kv_bytes{state=\"reserved\"}"), 0);
   EXPECT_EQ(value(idle.body, "skvis:generation_tokens_total"), 5);
   EXPECT_EQ(value(idle.body, "skvis:requests_total{outcome=\"finished\"}"), 1);
   EXPECT_EQ(value(idle.body, "skvis:time_to_first_token_seconds_count"), 1);
@@ -232,6 +236,40 @@ TEST(answers, metrics_add_up_to_the_budget) {
   check_sum(running);
   EXPECT_EQ(value(running, "skvis:num_requests_running"), 1);
   EXPECT_GT(value(running, "skvis:kv_bytes{state=\"used\"}"), 0);
+}
+
+TEST(answers, two_clients_are_answered_at_once_and_as_each_alone) {
+  RunningServer server;
+  HttpClient first(server.port());
+  HttpClient second(server.port());
+  const std::string body = chat_body(R"("max_tokens":24,"temperature":0,"ignore_eos":true)");
+  const Json alone = first.post("/v1/chat/completions", body).json();
+  first.send_post("/v1/chat/completions", long_body(R"("stream":true)"));
+  ASSERT_TRUE(first.receive_until("content\":\""));
+  // The first one has far to go, and the second does not wait for it.
+  const Json beside = second.post("/v1/chat/completions", body).json();
+  EXPECT_EQ(server->figures().running, 1u);
+  EXPECT_EQ(beside["choices"], alone["choices"]);
+  EXPECT_EQ(beside["usage"]["kv"], alone["usage"]["kv"]);
+}
+
+TEST(answers, the_next_turn_of_a_conversation_reads_only_what_is_new) {
+  RunningServer server;
+  HttpClient client(server.port());
+  const std::string fields = R"(,"max_tokens":9,"temperature":0,"ignore_eos":true})";
+  const Json first = client.post("/v1/completions", R"({"prompt":[5,6,7,8])" + fields).json();
+  EXPECT_EQ(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+  const Json encoded =
+      client
+          .post("/tokenize",
+                dump_json({{"content", first["choices"][0]["text"]}, {"add_special", false}}))
+          .json();
+  std::vector<int> prompt = {5, 6, 7, 8};
+  for (const Json& token : encoded["tokens"]) prompt.push_back(token.get<int>());
+  prompt.push_back(9);
+  const Json second =
+      client.post("/v1/completions", R"({"prompt":)" + dump_json(prompt) + fields).json();
+  EXPECT_GT(second["usage"]["prompt_tokens_details"]["cached_tokens"], 4);
 }
 
 TEST(answers, the_page_escapes_what_it_shows) {

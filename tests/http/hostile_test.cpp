@@ -26,7 +26,7 @@ TEST(hostile, a_client_that_goes_away_ends_its_generation) {
 }
 
 TEST(hostile, a_client_that_leaves_the_queue_is_never_served) {
-  RunningServer server;
+  RunningServer server({.parallel = 1});
   HttpClient first(server.port());
   HttpClient second(server.port());
   first.send_post(kChat, long_body(R"("stream":true)"));
@@ -39,7 +39,7 @@ TEST(hostile, a_client_that_leaves_the_queue_is_never_served) {
 }
 
 TEST(hostile, a_full_queue_says_when_to_come_back) {
-  RunningServer server({.queue = 1});
+  RunningServer server({.queue = 1, .parallel = 1});
   HttpClient running(server.port());
   HttpClient waiting(server.port());
   HttpClient refused(server.port());
@@ -164,7 +164,7 @@ TEST(hostile, slow_and_silent_clients_are_let_go) {
 }
 
 TEST(hostile, a_silent_stream_is_kept_alive_by_comments) {
-  RunningServer server({.keep_alive = 5ms});
+  RunningServer server({.parallel = 1, .keep_alive = 5ms});
   HttpClient running(server.port());
   running.send_post(kChat, long_body());
   ASSERT_TRUE(server.eventually([](const auto& figures) { return figures.running == 1; }));
@@ -287,7 +287,7 @@ TEST(hostile, stopping_lets_short_answers_end) {
 }
 
 TEST(hostile, stopping_answers_what_takes_too_long) {
-  RunningServer server({.drain = 50ms});
+  RunningServer server({.parallel = 1, .drain = 50ms});
   HttpClient stream(server.port());
   HttpClient whole(server.port());
   stream.send_post(kChat, long_body(R"("stream":true)"));
@@ -297,7 +297,8 @@ TEST(hostile, stopping_answers_what_takes_too_long) {
   const uint16_t port = server.port();
   server.stop();
   EXPECT_THAT(events_of(stream.receive().body).back(), HasSubstr("stopping"));
-  EXPECT_EQ(whole.receive().status, 503);
+  const ClientResponse refused = whole.receive();
+  EXPECT_EQ(refused.status, 503) << refused.body;
   EXPECT_FALSE(HttpClient(port).connected());
 }
 

@@ -30,6 +30,15 @@ constexpr std::string_view kPlans[] = {
     "int8 exact_type=bf16",
     R"({"store": [{"key": "int8"}, {"layers": "1,3", "heads": "0", "value": "int4"}]})",
     R"({"keep": {"selector": "streaming", "ratio": 0.5, "table": [{"layers": 1, "tokens": 300}]}})",
+    R"({"keep": {"selector": "snapkv", "ratio": 0.5, "budget": "entropy", "table": [
+        [1, 0.5, 0.25, 0],
+        [1,1,1,1], [1,1,1,1], [1,1,1,1], [1,1,1,1], [0.1, 0.2, 0.3, 0.4]]}})",
+    R"({"keep": {"selector": "snapkv", "tokens": 500, "budget": "entropy", "groups": 4,
+        "spread": 0.1,
+        "table": [[1, 0.5, 0.25, 0], [1,1,1,1], [1,1,1,1], [1,1,1,1], [1,1,1,1], [1,1,1,1]]}})",
+    R"({"keep": {"selector": "streaming", "budget": "classes", "retrieval": 0.25, "table":
+        [[1, 0.5, 0.25, 0], [1,1,1,1], [1,1,1,1], [1,1,1,1], [1,1,1,1], [0.1, 0.2, 0.3, 0.4]]}})",
+    "snapkv:0.5 budget=prefix settle=prompt",
 };
 
 TEST(PlanIdentity, plans_written_out_resolve_to_themselves) {

@@ -141,6 +141,60 @@ TEST(ResolvePlan, broken_tables_are_refused) {
               HasSubstr("'table' needs a 'table'"));
 }
 
+constexpr std::string_view kScores =
+    "[[1, 0.5, 0.25, 0], [1,1,1,1], [1,1,1,1], [1,1,1,1], [1,1,1,1], [0.1, 0.2, 0.3, 0.4]]";
+
+Plan scored_plan(std::string_view keep) {
+  return plan_of(fmt::format(R"({{"recent": 60, "keep": {{{}, "table": {}}}}})", keep, kScores));
+}
+
+TEST(ResolvePlan, scores_of_heads_stand_beside_an_amount) {
+  const Plan plan = scored_plan(R"("selector": "snapkv", "budget": "entropy", "ratio": 0.3)");
+  EXPECT_TRUE(plan.keep.table.empty());
+  EXPECT_EQ(plan.keep.amount.value, 0.3);
+  EXPECT_THAT(std::vector<double>(plan.keep.head_scores.begin(), plan.keep.head_scores.begin() + 5),
+              testing::ElementsAre(1, 0.5, 0.25, 0, 1));
+  std::vector<uint32_t> counts(24);
+  plan.keep.budget->counts(plan.budget_request(1000), counts);
+  EXPECT_THAT(std::vector<uint32_t>(counts.begin(), counts.begin() + 4),
+              testing::ElementsAre(400, 400, 200, 200));
+}
+
+TEST(ResolvePlan, head_classes_take_no_amount) {
+  const Plan plan =
+      scored_plan(R"("selector": "streaming", "budget": "classes", "retrieval": 0.75)");
+  std::vector<uint32_t> counts(24);
+  plan.keep.budget->counts(plan.budget_request(1000), counts);
+  EXPECT_EQ(std::count(counts.begin(), counts.end(), 1000u), 18);
+  EXPECT_EQ(counts[3], 64u);
+  EXPECT_EQ(counts[20], 64u);
+}
+
+TEST(ResolvePlan, what_does_not_fit_a_table_of_scores_is_refused) {
+  const auto with = [](std::string_view keep) {
+    return problem_of(fmt::format(R"({{"keep": {{"selector": "snapkv", {}}}}})", keep));
+  };
+  EXPECT_THAT(with(R"("budget": "entropy", "ratio": 0.5)"), HasSubstr("needs a 'table'"));
+  EXPECT_THAT(with(fmt::format(R"("budget": "entropy", "table": {})", kScores)),
+              HasSubstr("how much?"));
+  EXPECT_THAT(with(fmt::format(R"("budget": "entropy", "bytes": 5000000, "table": {})", kScores)),
+              HasSubstr("takes a ratio or tokens, not bytes"));
+  EXPECT_THAT(with(fmt::format(R"("budget": "classes", "ratio": 0.5, "table": {})", kScores)),
+              HasSubstr("follows from retrieval"));
+  EXPECT_THAT(with(R"("budget": "entropy", "ratio": 0.5, "table": [{"layers": 1, "ratio": 1}])"),
+              HasSubstr("a table of scores"));
+  EXPECT_THAT(with(R"("budget": "entropy", "ratio": 0.5, "table": [[1.5]])"),
+              HasSubstr("must be a score from 0 to 1"));
+  EXPECT_THAT(with(R"("budget": "classes", "table": [[1]])"), HasSubstr("one per layer, 6"));
+}
+
+TEST(ResolvePlan, a_budget_that_needs_the_prompt_is_refused_on_a_grid) {
+  EXPECT_THAT(problem_of("snapkv:0.5 budget=prefix"), HasSubstr("use settle=prompt"));
+  EXPECT_THAT(problem_of("snapkv:0.5 budget=prefix settle_end=true"),
+              HasSubstr("use settle=prompt"));
+  EXPECT_EQ(problem_of("snapkv:0.5 budget=prefix settle=prompt"), "no problem");
+}
+
 TEST(ResolvePlan, amounts_below_the_protected_rows_are_refused_with_figures) {
   EXPECT_THAT(problem_of("streaming:100 sinks=4 exact=64 recent=97"),
               HasSubstr("fewer than the 101 that are never dropped"));

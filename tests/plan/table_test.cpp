@@ -71,6 +71,16 @@ TEST(PlanTable, equal_heads_share_a_line) {
   EXPECT_THAT(table, HasSubstr("of the full cache"));
 }
 
+TEST(PlanTable, a_budget_without_an_amount_shows_none) {
+  const auto plan = resolve_plan(
+      R"({"keep": {"selector": "streaming", "budget": "classes", "table":
+          [[1,1,0,0], [1,1,0,0], [1,1,0,0], [1,1,0,0], [1,1,0,0], [1,1,0,0]]}})",
+      tiny_shape());
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_THAT(plan_table(*plan, 1024),
+              HasSubstr("keep    streaming, budget classes, retrieval 0.5\n"));
+}
+
 TEST(PlanTable, bytes_are_written_for_people) {
   EXPECT_EQ(bytes_text(0), "0 B");
   EXPECT_EQ(bytes_text(1536), "1536 B");

@@ -146,7 +146,9 @@ class Words(unittest.TestCase):
     def test_help_has_examples_everywhere(self):
         for command in (["run"], ["serve"], ["plan"], ["logits"], ["tokenize"], ["detokenize"],
                         ["model", "info"], ["model", "random"], ["bench", "attention"],
-                        ["bench", "dense"], ["bench", "decode"], ["eval", "kept"], ["calibrate", "budget"]):
+                         ["bench", "dense"], ["bench", "decode"], ["bench", "split"],
+                         ["bench", "paging"], ["eval", "kept"], ["calibrate", "budget"],
+                         ["calibrate", "duo"], ["calibrate", "entropy"]):
             self.assertIn("Example", skvis(*command, "--help").stdout, command)
 
     def test_plan_shows_bytes_beside_the_full_cache(self):
@@ -155,6 +157,27 @@ class Words(unittest.TestCase):
         self.assertEqual(plan["bytes"]["full_cache"], 1024 * 6144)
         self.assertLess(plan["bytes"]["settled"], 0.55 * plan["bytes"]["full_cache"])
         self.assertIn("int8", skvis("plan", "int8", "--model", TINY).stdout)
+
+    def test_head_scores_become_plans_that_show_what_they_keep(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        text = folder / "text.txt"
+        text.write_text((ROOT / "README.md").read_text())
+        for what, budget in (("duo", "classes"), ("entropy", "entropy")):
+            out = str(folder / f"{what}.json")
+            done = skvis("calibrate", what, "--model", TINY, "--text", str(text), "--samples", "2",
+                         "--tokens", "200", "--out", out)
+            self.assertIn("rank correlation", done.stdout)
+            self.assertIn(f"budget {budget}", skvis("plan", out, "--model", TINY).stdout)
+            shown = skvis("bench", "paging", "--model", TINY, "--kv", out, "--tokens", "512").stdout
+            self.assertIn("8 heads a group, sorted globally", shown)
+
+    def test_shapes_that_are_none_are_refused(self):
+        for shape in ("16", "0x8", "16x", "16x8x2", "99999x1"):
+            done = skvis("bench", "paging", "--model", TINY, "--kv", "full", "--shape", shape,
+                         check=False)
+            self.assertIn("16x8", done.stderr)
+            self.assertEqual(done.returncode, 1)
 
     def test_model_info(self):
         self.assertIn("6144 bytes per token", skvis("model", "info", TINY).stdout)

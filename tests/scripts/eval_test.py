@@ -121,7 +121,7 @@ class QualityMatrix(unittest.TestCase):
             found = [json.loads(line) for line in cells.read_text(encoding="utf-8").splitlines()]
             plans = {cell["plan"] for cell in found}
             self.assertIn("snapkv:0.25 exact=32 settle=256 observe=32", plans)
-            self.assertIn("streaming:0.25 exact=32 settle=256", plans)
+            self.assertIn("streaming:500 exact=32 settle=256", plans)
             self.assertEqual(len(found), len(plans))
             tables = (Path(folder) / "tables.txt").read_text(encoding="utf-8")
             self.assertIn("kld, snapkv", tables)

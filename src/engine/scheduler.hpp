@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many requests before one engine. A request is admitted when its worst case can be reserved, in
+// the order of arrival; all admitted ones decode together, and beside them one slice of one prompt
+// is read. What a conversation has read stays after its answer, and a prompt that begins with it
+// goes on there; kept conversations leave, whole, when admission needs their room.
+//
+// Every request ends in exactly one of on_done and on_error, from within step(). Not thread-safe:
+// one thread owns it, and the engine's pool while it steps.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/result.hpp"
+#include "engine/answer.hpp"
+#include "engine/generation.hpp"
+
+namespace skvis {
+
+struct SchedulerOptions {
+  uint32_t most_running = 32;  // requests that are answered at once
+  // How often one that waits for memory may be overtaken by next turns of kept conversations, whose
+  // memory is theirs already. 0: the order of arrival, always.
+  uint32_t most_overtaken = 64;
+  // Answers wait while a prompt is read: they then go on in larger batches, after longer pauses.
+  bool prompts_first = false;
+};
+
+struct ScheduledRequest {
+  GenerationRequest generation;
+  GenerationCallbacks callbacks =
+      {};  // on_prompt(0, n) when reading begins; go_on before every step
+  std::function<void(const GenerationResult&)> on_done = {};
+  std::function<void(const Error&)> on_error = {};
+  bool first = false;  // served before all that wait
+};
+
+struct SchedulerFigures {
+  size_t waiting = 0;
+  size_t reading = 0;     // admitted, the prompt not read to its end
+  size_t decoding = 0;    // admitted, the answer has begun
+  size_t idle = 0;        // kept conversations without a request
+  size_t idle_bytes = 0;  // of their pages
+  uint64_t dropped = 0;   // conversations that left for room, ever
+  size_t running() const { return reading + decoding; }
+};
+
+// What the last step consisted of.
+struct StepReport {
+  uint32_t prompt_rows = 0;
+  uint32_t generated_rows = 0;
+  StepSeconds seconds;
+};
+
+class Scheduler {
+ public:
+  using RequestId = uint64_t;
+  explicit Scheduler(Engine& engine, const SchedulerOptions& options = {});
+  ~Scheduler();  // ends what is left as cancelled
+
+  RequestId submit(ScheduledRequest request);
+  // The request ends in the next step, and its memory is free then. False: there is none.
+  bool cancel(RequestId id);
+  // Admits what fits and runs one step. False: there is nothing to do.
+  bool step();
+  void drop_idle();
+
+  SchedulerFigures figures() const;
+  const StepReport& last_step() const { return last_step_; }
+
+ private:
+  // What a conversation has read, and where.
+  struct Conversation {
+    SequenceCache sequence;
+    std::vector<uint32_t> tokens = {};
+    uint32_t first_prompt = 0;  // its reservation follows from this and the most tokens
+    size_t bytes = 0;           // of its pages, while it is idle
+  };
+  using Kept = std::list<Conversation>;
+  struct Request {
+    RequestId id = 0;
+    ScheduledRequest asked;
+    std::optional<Answer> answer;
+    Kept conversation;  // one once admitted
+    GenerationResult result;
+    uint32_t limit = 0;  // tokens of prompt and answer
+    uint32_t next = 0;   // decoding: the token to read
+    uint32_t overtaken = 0;
+    bool begun = false;  // reading the prompt
+    bool cancelled = false;
+    std::optional<Error> failure;
+    bool ended = false;
+    std::chrono::steady_clock::time_point since;  // reading, then decoding, began
+
+    SequenceCache& sequence() { return conversation.front().sequence; }
+    std::vector<uint32_t>& tokens() { return conversation.front().tokens; }
+    bool decoding() const { return answer.has_value(); }
+  };
+  using Requests = std::list<Request>;
+
+  void ask_who_goes_on();
+  Result<void> check(Request& request) const;
+  void admit_waiting();
+  Requests::iterator next_in_line();
+  bool admit(Request& request);
+  bool go_on_with(Request& request, Kept::iterator kept);
+  Kept::iterator find_kept(const std::vector<uint32_t>& prompt);
+  bool make_room(const Quota& quota, const std::function<bool()>& reserve, Kept::iterator spared);
+  Kept::iterator least_needed(Kept::iterator spared);
+  void drop(Kept::iterator kept);
+  std::vector<StepWork> compose(std::vector<Request*>& taking_part);
+  bool begin_reading(Request& request);
+  Result<void> run(const std::vector<StepWork>& work);
+  void advance(Request& request, const StepWork& work, std::span<const float> logits);
+  void sample(Request& request, std::span<const float> logits);
+  void fail_request(Request& request, Error error);
+  void finish(Request& request);
+  void answer_ended();
+
+  Engine& engine_;
+  const SchedulerOptions options_;
+  Requests waiting_;
+  Requests running_;  // in the order of admission
+  Requests ended_;
+  Kept kept_;  // least recently used first
+  std::vector<float> logits_;
+  StepReport last_step_;
+  RequestId next_id_ = 1;
+  uint64_t dropped_ = 0;
+};
+
+}  // namespace skvis

@@ -153,7 +153,10 @@ size_t CacheLayout::most_open_rows(uint32_t prompt, uint32_t tokens) const {
     // Behind the prompt's end lie the exact tail and what follows.
     rows = std::max<size_t>(prompt, size_t{tokens} - prompt + plan_.exact);
   }
-  return std::min<size_t>(tokens, rows);
+  rows = std::min<size_t>(tokens, rows);
+  // The repeated part and the instruction lie behind the prompt for as long as it is scored.
+  const uint32_t part = needs_.scoring_pass;
+  return part == 0 ? rows : rows + std::min<size_t>(part, rows) + kMostInstruction;
 }
 
 CacheLayout::SealedPages CacheLayout::most_sealed(const HeadLayout& head, uint32_t budget,

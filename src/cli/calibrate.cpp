@@ -56,8 +56,8 @@ Result<void> calibrate_budget(CalibrateOptions options) {
   plan["description"] = fmt::format(
       "What {} keeps at {:g}, shared among the heads as {} samples of {} tokens have it: mean plus "
       "{:g} deviations.",
-      engine->plan().keep.selector->name, options.ratio, options.samples.samples,
-      options.samples.tokens, options.alpha);
+      engine->plan().keep.selector->name, options.ratio, samples.size(), options.samples.tokens,
+      options.alpha);
   plan["source"] = "Tangram (arXiv 2606.06302).";
   SKVIS_CHECK(write_file(options.out, plan.dump(1) + "\n"));
   fmt::print("plan written to {}; try: skvis plan {}\n", options.out, options.out);
@@ -127,6 +127,8 @@ void add_calibrate(CLI::App& app, Action& action) {
       "snapkv-50.json\n  skvis serve --kv snapkv-50.json");
   budget->callback(
       [options, &action] { action = [options] { return calibrate_budget(*options); }; });
+  add_calibrate_gate(*calibrate, action);
+  add_calibrate_filters(*calibrate, action);
   add_calibrate_heads(*calibrate, action);
 }
 

@@ -24,5 +24,8 @@ Result<std::vector<std::vector<uint32_t>>> cut_samples(const SampleOptions& opti
 
 // `skvis calibrate duo|entropy`.
 void add_calibrate_heads(CLI::App& calibrate, Action& action);
+// `skvis calibrate gate` and `skvis calibrate q-filters`.
+void add_calibrate_gate(CLI::App& calibrate, Action& action);
+void add_calibrate_filters(CLI::App& calibrate, Action& action);
 
 }  // namespace skvis

@@ -33,7 +33,8 @@ Result<void> write_logits(const LogitsOptions& options) {
                         .tokens = std::span(ids).subspan(done, rows),
                         .kind = RowKind::prompt,
                         .logits_rows = logit_rows,
-                        .prompt_ends = after == 0};
+                        .prompt_ends = after == 0,
+                        .prompt = ids};
     SKVIS_CHECK(engine->step({&work, 1}, logits));
     if (!logits.empty()) SKVIS_CHECK(writer.append(logits));
     done += rows;

@@ -30,11 +30,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Passes on and adds up the time of attention.
+// Passes on, shows the inputs to who watches, and adds up the time of attention.
 class TimedCache final : public LayerCache {
  public:
-  explicit TimedCache(LayerCache& cache) : cache_(cache) {}
+  TimedCache(LayerCache& cache, const LayerWatch& watch, size_t rows)
+      : cache_(cache), watch_(watch), rows_(rows) {}
   void attend(const LayerInput& input, float* out) override {
+    if (watch_) watch_(input, rows_);
     const auto start = Clock::now();
     cache_.attend(input, out);
     seconds_ += seconds_since(start);
@@ -43,6 +45,8 @@ class TimedCache final : public LayerCache {
 
  private:
   LayerCache& cache_;
+  const LayerWatch& watch_;
+  size_t rows_;
   double seconds_ = 0;
 };
 
@@ -87,6 +91,7 @@ Result<void> Engine::take_plan(std::string_view text, size_t kv_memory) {
   }
   SKVIS_TRY(CacheLayout layout, CacheLayout::create(plan, *pool_));
   layout_ = std::make_unique<CacheLayout>(std::move(layout));
+  if (layout_->needs().scoring_pass > 0) repeat_ = repeat_instruction(*model_);
   return {};
 }
 
@@ -130,7 +135,23 @@ Result<SequenceCache> Engine::open_sequence(uint32_t prompt, uint32_t tokens) {
   return SequenceCache(*layout_, *pool_, reservation);
 }
 
-Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logits) {
+Result<void> Engine::check_work(std::span<const StepWork> work) const {
+  for (const StepWork& item : work) {
+    const size_t tokens = item.sequence->committed() + item.tokens.size();
+    const bool reads_again = item.prompt_ends && layout_->needs().scoring_pass > 0;
+    if (reads_again && item.prompt.size() != tokens) {
+      return fail(
+          "plan {} reads a prompt a second time when it ends, and was given {} of the {} tokens of "
+          "the sequence; StepWork::prompt must hold them all",
+          plan().name, item.prompt.size(), tokens);
+    }
+  }
+  return {};
+}
+
+Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logits,
+                          const std::function<bool(size_t, size_t)>& progress) {
+  SKVIS_CHECK(check_work(work));
   std::vector<StepRow> rows;
   std::vector<SequenceSlice> slices;
   for (const StepWork& item : work) {
@@ -149,31 +170,46 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
   auto start = Clock::now();
   {
     SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    TimedCache timed(*attention);
+    TimedCache timed(*attention, watch_, rows.size());
     SKVIS_CHECK(model_->model.forward(rows, timed, logits, *threads_));
     attention->commit_all();
     last_step_.attention = timed.seconds();
     last_step_.dense = seconds_since(start) - timed.seconds();
   }
   start = Clock::now();
-  const ModelStatistics statistics(model_->model);
-  for (const StepWork& item : work) {
-    const SettleRule& rule = plan().settle;
-    const bool settles =
-        rule.is_grid_point(item.sequence->committed()) || (item.prompt_ends && rule.at_prompt_end);
-    if (settles) SKVIS_CHECK(settle(*item.sequence, statistics, *threads_));
-  }
+  for (const StepWork& item : work) SKVIS_CHECK(settle_after(item, progress));
   last_step_.settle = seconds_since(start);
   return {};
 }
 
+Result<void> Engine::settle_after(const StepWork& work,
+                                  const std::function<bool(size_t, size_t)>& progress) {
+  const SettleRule& rule = plan().settle;
+  const bool settles =
+      rule.is_grid_point(work.sequence->committed()) || (work.prompt_ends && rule.at_prompt_end);
+  if (!settles) return {};
+  if (work.prompt_ends && layout_->needs().scoring_pass > 0) {
+    SKVIS_TRY(const bool scored, run_scoring_pass(model_->model, repeat_, work.prompt,
+                                                  *work.sequence, *threads_, progress));
+    if (!scored) return {};
+  }
+  return settle(*work.sequence, ModelStatistics(model_->model), *threads_);
+}
+
 Result<void> Engine::read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
                           uint32_t logits_rows, std::span<float> logits,
-                          const std::function<bool(size_t, size_t)>& progress) {
+                          const std::function<bool(size_t, size_t)>& progress,
+                          std::span<const uint32_t> prompt) {
+  const size_t readings = layout_->needs().scoring_pass > 0 ? 2 : 1;
+  if (prompt.empty() && sequence.length() == 0) prompt = tokens;
+  const auto second = [&](size_t done, size_t total) {
+    return !progress ||
+           progress((tokens.size() + tokens.size() * done / total) / readings, tokens.size());
+  };
   size_t done = 0;
   size_t written = 0;
   while (done < tokens.size()) {
-    if (progress && !progress(done, tokens.size())) return {};
+    if (progress && !progress(done / readings, tokens.size())) return {};
     const uint32_t rows =
         sequence.slice(static_cast<uint32_t>(std::min<size_t>(chunk, tokens.size() - done)));
     const size_t left = tokens.size() - done - rows;  // tokens after this slice
@@ -183,9 +219,10 @@ Result<void> Engine::read(SequenceCache& sequence, std::span<const uint32_t> tok
                         .tokens = tokens.subspan(done, rows),
                         .kind = RowKind::prompt,
                         .logits_rows = wanted,
-                        .prompt_ends = left == 0};
+                        .prompt_ends = left == 0,
+                        .prompt = prompt};
     const size_t floats = wanted * vocabulary();
-    SKVIS_CHECK(step({&work, 1}, logits.subspan(written, floats)));
+    SKVIS_CHECK(step({&work, 1}, logits.subspan(written, floats), second));
     written += floats;
     done += rows;
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "base/thread_pool.hpp"
 #include "cache/sequence_cache.hpp"
 #include "engine/loaded_model.hpp"
+#include "engine/scoring_pass.hpp"
 #include "plan/plan.hpp"
 
 namespace skvis {
@@ -36,13 +38,19 @@ struct StepWork {
   RowKind kind = RowKind::prompt;
   uint32_t logits_rows = 0;  // the last so many rows write logits
   bool prompt_ends = false;  // the last row ends the prompt: plans may settle here
+  // All tokens of the sequence, these included: where the prompt ends and the plan reads it twice.
+  std::span<const uint32_t> prompt = {};
 };
+
+// Sees what every layer of a step gives attention, before attention runs: rows of all work in their
+// order.
+using LayerWatch = std::function<void(const LayerInput& input, size_t rows)>;
 
 // Where a step's time went.
 struct StepSeconds {
   double dense = 0;      // products with weights, norms, logits
   double attention = 0;  // appending rows included
-  double settle = 0;
+  double settle = 0;     // second readings of prompts included
 };
 
 class Engine {
@@ -75,24 +83,39 @@ class Engine {
   uint32_t most_tokens() const;
 
   // Runs the model over all rows, commits them and settles the sequences that reached a grid point.
-  // logits [sum of logits_rows, vocabulary], in the order of the work.
-  Result<void> step(std::span<const StepWork> work, std::span<float> logits);
+  // logits [sum of logits_rows, vocabulary], in the order of the work. Where a plan reads prompts
+  // twice, `progress(done, total)` hears of the second reading; answering false leaves the sequence
+  // unsettled, which is no error.
+  Result<void> step(std::span<const StepWork> work, std::span<float> logits,
+                    const std::function<bool(size_t, size_t)>& progress = {});
   const StepSeconds& last_step() const { return last_step_; }
   // Reads `tokens` as prompt rows in slices of at most `chunk`; logits [logits_rows, vocabulary] of
-  // the last rows. `progress(done, total)` may answer false to stop early (not an error).
+  // the last rows. `progress(done, total)` in tokens may answer false to stop early (not an error);
+  // where the plan reads prompts twice, half a token counts for each reading. Such plans need
+  // `prompt`, all tokens of the sequence with `tokens` at its end, unless the sequence is empty.
   Result<void> read(SequenceCache& sequence, std::span<const uint32_t> tokens, uint32_t chunk,
                     uint32_t logits_rows, std::span<float> logits,
-                    const std::function<bool(size_t, size_t)>& progress = {});
+                    const std::function<bool(size_t, size_t)>& progress = {},
+                    std::span<const uint32_t> prompt = {});
+
+  // Shows the layers of the steps to come, those of scoring passes not, to calibration; empty: no
+  // more.
+  void watch_layers(LayerWatch watch) { watch_ = std::move(watch); }
 
  private:
   Engine(std::shared_ptr<LoadedModel> model, std::shared_ptr<ThreadPool> threads)
       : model_(std::move(model)), threads_(std::move(threads)) {}
   Result<void> take_plan(std::string_view plan, size_t kv_memory);
+  Result<void> check_work(std::span<const StepWork> work) const;
+  Result<void> settle_after(const StepWork& work,
+                            const std::function<bool(size_t, size_t)>& progress);
 
   std::shared_ptr<LoadedModel> model_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<Pool> pool_;
   std::unique_ptr<CacheLayout> layout_;
+  RepeatInstruction repeat_;  // where the plan reads prompts twice
+  LayerWatch watch_;
   uint32_t context_ = 0;
   StepSeconds last_step_;
 };

@@ -134,7 +134,7 @@ Result<void> Session::run_turn(const GenerationRequest& request,
   auto start = std::chrono::steady_clock::now();
   std::vector<float> logits(engine_->vocabulary());
   SKVIS_CHECK(engine_->read(*sequence_, std::span(request.prompt).subspan(result.reused_tokens),
-                            kPromptChunk, 1, logits, on_prompt));
+                            kPromptChunk, 1, logits, on_prompt, request.prompt));
   result.prompt_seconds = seconds_since(start);
   tokens_.assign(request.prompt.begin(), request.prompt.begin() + sequence_->committed());
 

@@ -326,7 +326,8 @@ std::vector<StepWork> Scheduler::compose(std::vector<Request*>& taking_part) {
                     .tokens = std::span(prompt).subspan(done, rows),
                     .kind = RowKind::prompt,
                     .logits_rows = ends ? 1u : 0u,
-                    .prompt_ends = ends});
+                    .prompt_ends = ends,
+                    .prompt = prompt});
     taking_part.push_back(&*reader);
     last_step_.prompt_rows = rows;
     if (options_.prompts_first) return work;

@@ -60,15 +60,18 @@ class Conversation {
     if (read != nullptr) SKVIS_CHECK(sequence.adopt_exact(*read));
     Json turns = Json::array();
     double right = 0;
+    std::vector<uint32_t> all;  // tokens of the turns so far
     for (size_t i = 0; i < prompt_.turns.size(); ++i) {
       const NeedleTurn& turn = prompt_.turns[i];
       const size_t skip = i == 0 ? sequence.committed() : 0;
+      all.insert(all.end(), turn.tokens.begin(), turn.tokens.end());
       std::vector<float> logits(engine_.vocabulary());
+      const auto tick = [&](size_t, size_t) {
+        progress_.tick();
+        return true;
+      };
       SKVIS_CHECK(engine_.read(sequence, std::span(turn.tokens).subspan(skip), kPromptChunk, 1,
-                               logits, [&](size_t, size_t) {
-                                 progress_.tick();
-                                 return true;
-                               }));
+                               logits, tick, all));
       if (i == 0) note_size(sequence, cell);
       SKVIS_TRY(const std::string answer, ask(sequence, logits, i + 1 == prompt_.turns.size()));
       const bool found = answer.find(turn.number) != std::string::npos;

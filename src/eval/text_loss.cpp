@@ -48,7 +48,8 @@ class Reading {
       const StepWork work{.sequence = &sequence_,
                           .tokens = window.subspan(begin, rows),
                           .logits_rows = logits.empty() ? 0 : rows,
-                          .prompt_ends = begin + rows == prompt_end};
+                          .prompt_ends = begin + rows == prompt_end,
+                          .prompt = window.first(begin + rows)};
       const size_t floats = work.logits_rows * vocabulary;
       SKVIS_CHECK(plan_->engine->step({&work, 1}, logits.subspan(written, floats)));
       written += floats;

@@ -37,4 +37,15 @@ Result<SelectorData> read_selector_data(const std::filesystem::path& path) {
   return SelectorData{std::move(tensors), XXH64(file.bytes().data(), file.bytes().size(), 0)};
 }
 
+Result<void> write_selector_data(const std::filesystem::path& path, const NamedTensors& tensors) {
+  std::vector<TensorView> views;
+  for (const auto& [name, tensor] : tensors) {
+    views.push_back({.name = name,
+                     .dtype = DType::kF32,
+                     .shape = tensor.shape,
+                     .data = std::as_bytes(std::span(tensor.values))});
+  }
+  return write_safetensors(path, views);
+}
+
 }  // namespace skvis

@@ -19,4 +19,7 @@ struct SelectorData {
 // Refuses what is no safetensors file, NaN and infinite values, and more than 1 GiB of floats.
 Result<SelectorData> read_selector_data(const std::filesystem::path& path);
 
+// Writes such a file, in F32. Calibration does.
+Result<void> write_selector_data(const std::filesystem::path& path, const NamedTensors& tensors);
+
 }  // namespace skvis

@@ -19,6 +19,8 @@ extern const Selector kExpected;
 extern const Selector kTree;
 extern const Selector kEms;
 extern const Selector kQFilters;
+extern const Selector kKvzip;
+extern const Selector kGate;
 extern const Refinement kCritical;
 extern const Refinement kSpectral;
 

@@ -8,9 +8,9 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 13> kAll = {
-      &kStreaming, &kSnapkv,  &kKnorm,    &kKeydiff, &kLagkv, &kTova,    &kChunk,
-      &kH2o,       &kH2oGrid, &kExpected, &kTree,    &kEms,   &kQFilters};
+  static constexpr std::array<const Selector*, 15> kAll = {
+      &kStreaming, &kSnapkv,   &kKnorm, &kKeydiff, &kLagkv,    &kTova,  &kChunk, &kH2o,
+      &kH2oGrid,   &kExpected, &kTree,  &kEms,     &kQFilters, &kKvzip, &kGate};
   return kAll;
 }
 
@@ -43,7 +43,7 @@ SelectorNeeds SelectorNeeds::operator|(const SelectorNeeds& other) const {
   both.keys |= other.keys;
   both.values |= other.values;
   both.output_norms |= other.output_norms;
-  both.scoring_pass |= other.scoring_pass;
+  both.scoring_pass = std::max(scoring_pass, other.scoring_pass);
   return both;
 }
 

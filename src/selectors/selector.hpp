@@ -24,6 +24,9 @@ enum class Horizon : uint8_t { row, grid, prompt };
 
 enum class GroupReduce : uint8_t { none, mean, max, sum };  // over the query heads of a KV head
 
+// The most rows that stand before the repeated part in a scoring pass: the instruction to repeat.
+inline constexpr uint32_t kMostInstruction = 128;
+
 // What must be gathered for a selector. Nothing else is.
 struct SelectorNeeds {
   uint32_t observe = 0;  // column sums of probabilities over the last so many query rows
@@ -34,7 +37,8 @@ struct SelectorNeeds {
   bool keys = false;           // keys after RoPE, decoded
   bool values = false;
   bool output_norms = false;  // what a row's value can add to the hidden state
-  bool scoring_pass = false;  // a second reading of the prompt writes each row's state (KVzip)
+  // A second reading of the prompt, in parts of so many tokens, writes each row's state (KVzip).
+  uint32_t scoring_pass = 0;
 
   // What both need.
   SelectorNeeds operator|(const SelectorNeeds& other) const;

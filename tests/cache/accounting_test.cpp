@@ -75,6 +75,10 @@ std::vector<Case> cases() {
       {"merging", plan_text("int8", "int8",
                             R"("settle": "prompt", "sinks": 4, "recent": 8,
                                "keep": {"selector": "ems", "ratio": 0.3, "observe": 8})")},
+      {"scoring_pass", plan_text("int8", "int8",
+                                 R"("settle": "prompt", "sinks": 4, "exact": 5,
+                                    "keep": {"selector": "kvzip", "ratio": 0.4, "chunk": 60,
+                                             "budget": "cross-layer", "safeguard": 0})")},
       {"prompt", plan_text("int8", "int8", R"("settle": "prompt", "exact": 10, "sinks": 3)")},
       {"prompt_ratio", plan_text("int8", "int8",
                                  R"("settle": "prompt", "sinks": 4, "recent": 16,
@@ -131,11 +135,32 @@ class Accounting : public ::testing::TestWithParam<size_t> {
     return rule().is_grid_point(at) || (rule().at_prompt_end && at == sequence.first_prompt);
   }
 
+  // What a scoring pass does to the cache: rows that repeat a part of the prompt come and go.
+  Result<void> pass(SequenceCache& cache, bool watched) {
+    const uint32_t length = cache.length();
+    const uint32_t part = layout_->needs().scoring_pass;
+    uint32_t begin = cache.all_exact() ? 0 : cache.open_begin();
+    for (; part > 0 && begin < length; begin += part) {
+      uint32_t left = std::min(part, length - begin) + kMostInstruction;
+      while (left > 0) {
+        const uint32_t rows = std::min(left, range(1, 90));
+        SKVIS_CHECK(cache.append(rows));
+        if (watched) check();
+        left -= rows;
+      }
+      cache.rollback(length);
+    }
+    return {};
+  }
+
   // One random operation; false: the sequence is to be closed.
   bool act(Sequence& sequence) {
     SequenceCache& cache = *sequence.cache;
     if (settle_next_ == &sequence) {
       settle_next_ = nullptr;
+      const auto passed = pass(cache, settled_ < 30);
+      EXPECT_TRUE(passed.ok() || sequence.quota.empty()) << passed.error().message;
+      if (!passed) return false;
       const auto settled = settle(cache, GivenStatistics(), threads_);
       ++settled_;
       EXPECT_TRUE(settled.ok() || sequence.quota.empty()) << settled.error().message;
@@ -294,6 +319,8 @@ TEST_P(Accounting, a_reservation_suffices_for_slices_and_turns_of_any_size) {
         const uint32_t at = cache.committed();
         const bool turn = rule().at_prompt_end && at > prompt && pick(6) == 0;
         if (rule().is_grid_point(at) || (rule().at_prompt_end && at == prompt) || turn) {
+          const auto passed = pass(cache, false);
+          ASSERT_TRUE(passed.ok()) << passed.error().message;
           const auto settled =
               settle(cache, GivenStatistics(static_cast<uint64_t>(round)), threads_);
           ASSERT_TRUE(settled.ok())

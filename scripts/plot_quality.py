@@ -11,6 +11,7 @@ full cache; a ring: the noise floor.
 import argparse
 import json
 import math
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -58,6 +59,20 @@ def mean_and_error(values):
     return mean, math.sqrt(squares / (len(values) - 1) / len(values))
 
 
+def series_name(cell):
+    """The selector, and what the plan changes beside amount, budget and the windows that follow the context."""
+    if cell["selector"] == "all":
+        return cell["plan"]
+    changed = []
+    for word in cell["plan"].split():
+        key, equals, _ = word.partition("=")
+        if equals and key not in ("exact", "settle", "observe", "budget", "recent"):
+            changed.append(word)
+        elif re.fullmatch(r"[\w-]+:[1-9]\d*", word):
+            changed.append("tokens")  # judged anew each time, where a share is judged once
+    return ", ".join([cell["selector"], *changed])
+
+
 def points(cells, metric):
     """[(selector, budget, role, share of full bytes in %, mean, error, cells)] of every plan."""
     of_plan = defaultdict(list)
@@ -68,8 +83,7 @@ def points(cells, metric):
         first = group[0]
         bytes_share = 100 * sum(c["kv_bytes"] for c in group) / sum(c["full_bytes"] for c in group)
         mean, error = mean_and_error([c[METRICS[metric][1]] for c in group])
-        name = first["selector"] if first["selector"] != "all" else first["plan"]
-        found.append((name, first["budget"], first["role"], bytes_share, mean, error, len(group)))
+        found.append((series_name(first), first["budget"], first["role"], bytes_share, mean, error, len(group)))
     return found
 
 
@@ -221,7 +235,7 @@ def main(given):
                  "--context and --turns")
     (model, size, turns), = settings
     title = options.title or f"{model}, {size:,} tokens" + (f", {turns} questions" if turns > 1 else "")
-    if options.form and not options.title:
+    if options.form and options.metric == "right" and not options.title:
         title += {"grid": ", question-agnostic (grid)", "prompt": ", question-aware"}[options.form]
     Path(options.out).write_text(draw(points(kept, options.metric), options.metric, title), encoding="utf-8")
 

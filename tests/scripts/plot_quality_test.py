@@ -58,6 +58,14 @@ class PlotQuality(unittest.TestCase):
         self.assertIn("full cache", text)
         self.assertIn("prefers-color-scheme: dark", text)
 
+    def test_plans_that_differ_in_more_than_their_amount_are_lines_of_their_own(self):
+        cells = [cell("snapkv:0.5 exact=32", 0, 1, 500), cell("snapkv:0.25 exact=16 settle=128", 0, 1, 250),
+                 cell("snapkv:0.25 kernel=15", 0, 1, 250), cell("snapkv:500", 0, 1, 250)]
+        _, out = self.plot(self.lines(cells))
+        svg = ElementTree.parse(out).getroot()
+        self.assertEqual({g.find(f"{SVG}title").text for g in svg.iter(f"{SVG}g")},
+                         {"snapkv", "snapkv, kernel=15", "snapkv, tokens"})
+
     def test_standard_errors_are_drawn(self):
         _, out = self.plot(self.lines(CELLS))
         bars = re.findall(r'd="M[\d.]+ ([\d.]+)V([\d.]+)" stroke="#', out.read_text(encoding="utf-8"))

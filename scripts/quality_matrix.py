@@ -19,7 +19,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SELECTORS = ("streaming", "snapkv", "expected-attention", "keydiff", "tova", "chunk", "knorm", "lagkv")
+SELECTORS = ("streaming", "snapkv", "expected-attention", "keydiff", "tova", "chunk", "knorm", "lagkv", "h2o",
+             "h2o-grid", "tree", "ems", "kvzip")
+WHOLE_PROMPT = {"h2o", "ems", "kvzip"}  # selectors that judge once, at the prompt's end
+PARAMETERS = {"expected-attention": ["epsilon=0.01"]}  # what is set beside the amount
 MAIN = ("snapkv", "keydiff", "expected-attention")
 BUDGETS = ("uniform", "ada", "calibrated")
 RATIOS = (0.75, 0.5, 0.25, 0.1)
@@ -52,11 +55,11 @@ class Matrix:
     def has(self, selector):
         """Does this build have the selector?"""
         if selector not in self.known:
-            done = subprocess.run([self.options.skvis, "plan", f"{selector}:0.5", "--model", self.options.model],
-                                  capture_output=True, text=True, check=False)
+            plan = [self.options.skvis, "plan", f"{selector}:0.5 settle=prompt", "--model", self.options.model]
+            done = subprocess.run(plan, capture_output=True, text=True, check=False)
             self.known[selector] = done.returncode == 0
             if done.returncode != 0:
-                print(f"quality_matrix: this build has no plan '{selector}:0.5': left out", file=sys.stderr)
+                print(f"quality_matrix: this build has no selector '{selector}': left out", file=sys.stderr)
         return self.known[selector]
 
     def plan(self, selector, ratio, context, form, budget="uniform"):
@@ -69,6 +72,7 @@ class Matrix:
         # tokens is judged anew each time and makes it the window that it is elsewhere.
         amount = int(ratio * context) if selector == "streaming" else ratio
         words = [f"{selector}:{amount}", f"exact={window}", f"settle={settle}"]
+        words += PARAMETERS.get(selector, [])
         words += [f"observe={window}"] if selector in OBSERVING else []
         words += [f"budget={budget}"] if budget != "uniform" else []
         return " ".join(words)
@@ -77,7 +81,8 @@ class Matrix:
         """A file with the measured shares of the heads, and the windows of this context."""
         measured = self.folder / f"calibrated-{selector}-{ratio:g}.json"
         if not measured.exists():
-            self.skvis("calibrate", "budget", "-m", self.options.model, "--selector", selector, "--ratio", str(ratio),
+            self.skvis("calibrate", "budget", "-m", self.options.model, "--selector",
+                       " ".join([selector, *PARAMETERS.get(selector, [])]), "--ratio", str(ratio),
                        "--samples", str(self.options.samples), "--out", str(measured), *self.common(),
                        *(word for text in self.options.calibration_text for word in ("--text", text)))
         plan = json.loads(measured.read_text(encoding="utf-8"))
@@ -117,7 +122,8 @@ class Matrix:
         return [selector for selector in MAIN if self.has(selector)]
 
     def selectors(self, form):
-        plans = [self.plan(selector, 0.25, 2000, form) for selector in SELECTORS if self.has(selector)]
+        plans = [self.plan(selector, 0.25, 2000, form) for selector in SELECTORS
+                 if self.has(selector) and (form == "prompt" or selector not in WHOLE_PROMPT)]
         self.needles(f"Every selector, uniform, 25 %, 2,000 tokens, {FORMS[form]}", plans, form, 2000,
                      self.options.prompts)
 

@@ -114,7 +114,7 @@ void score(const Settings& settings, const SelectorView& view, float* scores) {
 }  // namespace
 
 const Selector kExpected = {
-    .name = "expected",
+    .name = "expected-attention",
     .summary = "what queries to come will attend to, by mean and covariance (expected attention)",
     .horizon = Horizon::grid,
     .sees_later_queries = true,

@@ -76,7 +76,7 @@ TEST(Observation, totals_are_what_all_queries_gave_a_row_whatever_slices_brought
 
 TEST(Observation, moments_are_mean_and_covariance_of_the_queries_before_rope) {
   const std::string plan = plan_text("f32", "f32", R"("settle": 4096, "exact_type": "f32",
-      "keep": {"selector": "expected", "ratio": 0.5, "skip": 4})");
+      "keep": {"selector": "expected-attention", "ratio": 0.5, "skip": 4})");
   std::vector<float> first_moments;
   for (const auto& slices : kSlicings) {
     Bench bench(make_shape(kLayers, 2, 3, 32), plan, 2);
@@ -117,7 +117,7 @@ TEST(Observation, moments_are_mean_and_covariance_of_the_queries_before_rope) {
 }
 
 TEST(Observation, rows_that_will_be_rolled_back_leave_no_trace) {
-  for (const std::string selector : {"h2o-grid", "expected"}) {
+  for (const std::string selector : {"h2o-grid", "expected-attention"}) {
     const std::string plan = plan_text("f32", "f32", R"("settle": 4096, "exact_type": "f32",
         "keep": {"selector": ")" + selector + R"(", "ratio": 0.5})");
     Bench bench(make_shape(kLayers, 2, 3, 32), plan, 1);

@@ -33,7 +33,7 @@ const std::vector<Case> kCases = {
     {"pyramidkv:0.5", "snapkv:0.5 sinks=0 observe=64 budget=pyramid"},
     {"adakv-snapkv:0.5", "snapkv:0.5 sinks=0 observe=64 budget=ada", true},
     {"lagkv:0.5", "lagkv:0.5 sinks=0"},
-    {"expected:0.5", "expected:0.5 sinks=4", true},
+    {"expected:0.5", "expected-attention:0.5 sinks=4", true},
     {"h2o:0.5", "h2o:0.5 sinks=0 recent=0"},
     {"criticalkv-snapkv:0.5", "snapkv:0.5 sinks=0 observe=64 refine=critical"},
     {"chunkkv-snapkv:0.5", "chunk:0.5 sinks=0 observe=64 recent=0"},

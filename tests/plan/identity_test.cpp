@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A resolved plan written out and read again is the same plan, and its identity says so.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -90,14 +91,42 @@ TEST(PlanIdentity, names_and_spellings_do_not_count) {
 TEST(Presets, every_built_in_one_resolves_and_states_its_source) {
   ASSERT_GE(built_in_presets().size(), 8u);
   for (const Preset& preset : built_in_presets()) {
-    const auto plan = resolve_plan(preset.name, tiny_shape());
+    const bool of_default_model = preset.name.starts_with("tangram-");
+    const auto plan = resolve_plan(preset.name, of_default_model ? default_shape() : tiny_shape());
     ASSERT_TRUE(plan.ok()) << preset.name << ": " << plan.error().message;
     EXPECT_EQ(plan->name, preset.name);
     const auto json = parse_json(preset.text, preset.name);
     ASSERT_TRUE(json.ok());
     EXPECT_TRUE(json->contains("description")) << preset.name;
     EXPECT_TRUE(json->contains("source")) << preset.name;
-    EXPECT_TRUE(resolve_plan(preset.name, sliding_shape()).ok());
+    if (!of_default_model) EXPECT_TRUE(resolve_plan(preset.name, sliding_shape()).ok());
+  }
+}
+
+TEST(Presets, those_that_were_measured_on_a_model_say_that_another_one_is_none) {
+  for (const std::string_view name : {"tangram-snapkv-50", "tangram-keydiff-25"}) {
+    const std::string problem = problem_of(name);
+    EXPECT_THAT(problem, testing::HasSubstr("30")) << problem;
+    EXPECT_THAT(problem, testing::HasSubstr("6")) << problem;
+  }
+}
+
+// A share is a mean plus two deviations of rows that can be dropped.
+TEST(Presets, measured_shares_keep_what_their_name_says) {
+  for (const Preset& preset : built_in_presets()) {
+    if (!preset.name.starts_with("tangram-")) continue;
+    const auto json = parse_json(preset.text, preset.name);
+    ASSERT_TRUE(json.ok());
+    double sum = 0;
+    size_t heads = 0;
+    for (const auto& layer : (*json)["keep"]["table"]) {
+      for (const double share : layer) sum += share, ++heads;
+    }
+    ASSERT_EQ(heads, 90u) << preset.name;
+    const double ratio = preset.name.ends_with("-25") ? 0.25 : 0.5;
+    // Two deviations are reserved above the mean: 1.06 to 1.27 times (docs/fidelity.md).
+    EXPECT_GT(sum / 90, ratio) << preset.name;
+    EXPECT_LT(sum / 90, 1.3 * ratio) << preset.name;
   }
 }
 

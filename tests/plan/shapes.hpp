@@ -21,7 +21,17 @@ inline CacheShape tiny_shape() {
   return shape;
 }
 
-// The same with every second layer sliding.
+// SmolLM2-135M's: 30 layers, nine query heads in three KV heads of 64.
+inline CacheShape default_shape() {
+  CacheShape shape = tiny_shape();
+  shape.layers = 30;
+  shape.query_heads = 9;
+  shape.kv_heads = 3;
+  shape.window.assign(30, 0);
+  return shape;
+}
+
+// The tiny model's with every second layer sliding.
 inline CacheShape sliding_shape() {
   CacheShape shape = tiny_shape();
   shape.window = {128, 0, 128, 0, 128, 0};

@@ -43,7 +43,7 @@ struct Head {
                             .values = {values.data(), positions.size(), kDim, kDim},
                             .attention_scale = 1 / std::sqrt(8.0f),
                             .rotary = &rotary};
-    find_selector("expected")->score(settings, view, scores.data());
+    find_selector("expected-attention")->score(settings, view, scores.data());
     return scores;
   }
   double along(uint32_t j, const std::vector<float>& direction) const {

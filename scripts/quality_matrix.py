@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SELECTORS = ("streaming", "snapkv", "expected-attention", "keydiff", "tova", "chunk", "knorm", "lagkv", "h2o",
-             "h2o-grid", "tree", "ems", "kvzip")
-WHOLE_PROMPT = {"h2o", "ems", "kvzip"}  # selectors that judge once, at the prompt's end
+             "h2o-grid", "tree", "ems", "kvzip", "fastkv", "uncomp")
+WHOLE_PROMPT = {"h2o", "ems", "kvzip", "fastkv", "uncomp"}  # selectors that judge once, at the prompt's end
 PARAMETERS = {"expected-attention": ["epsilon=0.01"]}  # what is set beside the amount
 MAIN = ("snapkv", "keydiff", "expected-attention")
 BUDGETS = ("uniform", "ada", "calibrated")

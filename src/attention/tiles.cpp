@@ -40,9 +40,12 @@ class TileWalk {
 
  private:
   // Positions [begin, end) that a row of the block sees.
-  uint32_t begin(uint32_t row) const { return window_begin(head_.window, query_.position + row); }
+  uint32_t position(uint32_t row) const {
+    return query_.positions != nullptr ? query_.positions[row] : query_.position + row;
+  }
+  uint32_t begin(uint32_t row) const { return window_begin(head_.window, position(row)); }
   uint32_t end(uint32_t row) const {
-    return query_.block_end > 0 ? query_.block_end : query_.position + row + 1;
+    return query_.block_end > 0 ? query_.block_end : position(row) + 1;
   }
 
   void sinks() {
@@ -50,7 +53,7 @@ class TileWalk {
     const uint32_t count = std::min(sequence_.sink_rows(), end(query_.rows - 1));
     if (cache.sinks.page == kNoPage || count <= begin(0)) return;
     for (uint32_t base = 0; base < count; base += kPageSlots)
-      exact_tile(base, std::min(count - base, kPageSlots));
+      exact_tile(base, std::min(count - base, kPageSlots), ~uint64_t{0});
   }
 
   void sealed() {
@@ -75,12 +78,14 @@ class TileWalk {
     const uint32_t last = end(query_.rows - 1);
     for (uint32_t base = sequence_.open_begin(); base < last; base += kPageSlots) {
       const uint32_t count = std::min(last - base, kPageSlots);
-      if (base + count > begin(0)) exact_tile(base, count);
+      if (base + count <= begin(0)) continue;
+      const uint64_t live = sequence_.open_live(query_.head, base, count);
+      if (live != 0) exact_tile(base, count, live);
     }
   }
 
-  // Exact rows at positions [base, base + count).
-  void exact_tile(uint32_t base, uint32_t count) {
+  // Exact rows at positions [base, base + count), as far as they are there.
+  void exact_tile(uint32_t base, uint32_t count, uint64_t live) {
     const ExactType type = sequence_.layout().plan().exact_type;
     float* rows = scratch_.rows.data();
     for (uint32_t i = 0; i < count; ++i) {
@@ -90,7 +95,7 @@ class TileWalk {
     for (uint32_t row = 0; row < query_.rows; ++row) {
       const uint32_t from = std::clamp(begin(row), base, base + count) - base;
       const uint32_t to = std::clamp(end(row), base, base + count) - base;
-      weigh(row, count, slot_bits(from, to));
+      weigh(row, count, slot_bits(from, to) & live);
     }
     for (uint32_t i = 0; i < count; ++i) {
       load_exact(type, sequence_.exact_value(query_.head, base + i), head_dim_,

@@ -25,9 +25,10 @@ struct TileQuery {
   const float* q =
       nullptr;  // rotated and scaled: row r, query head g at q + r * q_stride + g * head_dim
   size_t q_stride = 0;
-  uint32_t rows = 0;       // at most kTileRows
-  uint32_t position = 0;   // of the first row; the others follow
-  uint32_t block_end = 0;  // 0: causal; else every row sees positions below it
+  uint32_t rows = 0;                    // at most kTileRows
+  uint32_t position = 0;                // of the first row; the others follow, unless
+  const uint32_t* positions = nullptr;  // [rows] ascending, says where they are
+  uint32_t block_end = 0;               // 0: causal; else every row sees positions below it
 };
 
 // Per worker; grows to what it needs and stays.

@@ -153,6 +153,19 @@ void Judge::score_layer(uint32_t layer) {
   if (plan_.keep.selector->per_layer) average_scores(layer);
 }
 
+std::vector<double> Judge::layer_scores(uint32_t layer) const {
+  const uint32_t heads = layout_.shape().kv_heads;
+  std::vector<double> sums(at_, -std::numeric_limits<double>::infinity());
+  for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
+    const Scored& scored = scored_[index];
+    for (size_t i = 0; i < scored.scores.size(); ++i) {
+      double& sum = sums[scored.rows[i].position];
+      sum = (std::isinf(sum) ? 0.0 : sum) + scored.scores[i];
+    }
+  }
+  return sums;
+}
+
 void Judge::count() {
   BudgetRequest request = plan_.budget_request(at_);
   std::vector<std::vector<float>> judged(layout_.heads());

@@ -29,6 +29,9 @@ class Judge {
 
   // Scores the rows of a layer's heads; of all layers before count() where the budget needs scores.
   void score_layer(uint32_t layer);
+  // Of a scored layer: the sum over its heads of the scores of the row at each position below
+  // committed(); minus infinity where there is none. For choosing the rows of later layers.
+  std::vector<double> layer_scores(uint32_t layer) const;
   // How many rows each head may keep.
   void count();
   // Of one head that drops rows, once scored and counted: its rows and which of them go. Called

@@ -128,8 +128,28 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
   SKVIS_CHECK(side_class(
       layout.needs_.query_moments ? shape.group_size() * layout.moment_floats() * sizeof(float) : 0,
       layout.moments_));
-  PageClass last =
-      std::max({layout.open_, layout.sinks_, layout.queries_, layout.state_, layout.moments_});
+  if (layout.filters_rows()) {
+    if (layout.notes_every_row()) {
+      return fail("plan {}: selector {} cannot be joined with what must see every row", plan.name,
+                  plan.keep.selector->name);
+    }
+    const auto judges = [](const HeadLayout& head) { return head.selectable || !head.owned; };
+    if (!std::all_of(layout.heads_.begin(), layout.heads_.end(), judges)) {
+      return fail(
+          "plan {}: selector {} takes tokens from whole layers and must judge every head; leave "
+          "out "
+          "'heads' and 'layers', and take a model without sliding windows",
+          plan.name, plan.keep.selector->name);
+    }
+    if (shape.hidden_size == 0) {
+      return fail("plan {}: selector {} needs a model with hidden states", plan.name,
+                  plan.keep.selector->name);
+    }
+    SKVIS_CHECK(
+        side_class(kOpenSlots * size_t{shape.hidden_size} * sizeof(float), layout.waiting_));
+  }
+  PageClass last = std::max({layout.open_, layout.sinks_, layout.queries_, layout.state_,
+                             layout.moments_, layout.waiting_});
   for (const HeadLayout& head : layout.heads_) last = std::max(last, head.sealed);
   for (PageClass i = 0; i <= last; ++i) layout.class_bytes_.push_back(pool.page_bytes(i));
   return layout;
@@ -278,6 +298,18 @@ size_t CacheLayout::owned_heads() const {
       std::count_if(heads_.begin(), heads_.end(), [](const HeadLayout& h) { return h.owned; }));
 }
 
+bool CacheLayout::filters_rows() const {
+  if (!plan_.drops() || plan_.keep.selector->propagate == nullptr) return false;
+  constexpr uint32_t kManyRows = 1u << 30;
+  for (uint32_t layer = 0; layer + 1 < shape().layers; ++layer) {
+    const KeepRule& keep = plan_.keep;
+    if (keep.selector->propagate(keep.settings, layer, shape().layers, kManyRows) < kManyRows) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
   const size_t open_rows = most_open_rows(prompt, tokens);
   const auto sealed = most_sealed_pages(tokens, open_rows);
@@ -291,6 +323,7 @@ Quota CacheLayout::worst_case(uint32_t prompt, uint32_t tokens) const {
   if (plan_.sinks > 0) quota.emplace_back(sinks_, owned);
   if (observe() > 0) quota.emplace_back(queries_, owned / shape().kv_heads);
   if (needs_.query_moments) quota.emplace_back(moments_, owned);
+  if (filters_rows()) quota.emplace_back(waiting_, pages_for(open_rows, kOpenSlots));
   return quota;
 }
 
@@ -325,6 +358,7 @@ ReservationParts CacheLayout::worst_case_parts(uint32_t prompt, uint32_t tokens)
   if (plan_.sinks > 0) parts.sinks = owned_heads() * class_bytes_[sinks_];
   if (observe() > 0) parts.side += owned_heads() / shape().kv_heads * class_bytes_[queries_];
   if (needs_.query_moments) parts.side += owned_heads() * class_bytes_[moments_];
+  if (filters_rows()) parts.side += pages_for(open_rows, kOpenSlots) * class_bytes_[waiting_];
   parts.remainders = worst_case_bytes(prompt, tokens) - parts.total();
   return parts;
 }

@@ -8,8 +8,9 @@
 //   head_dim]. sinks   the first `plan.sinks` rows, laid out like an open page of as many slots.
 // Where rows carry state (a selector's own numbers), it follows the exact rows in their page, and a
 // sealed page has a second page for it, since sealed pages never change.
-// Other side data: the queries that a selector observes, one page per layer, and what it keeps of
-// all queries, one page per head.
+// Other side data: hidden states of kOpenSlots rows, where a prompt's rows wait for its end before
+// they go on to later layers; the queries that a selector observes, one page per layer, and what it
+// keeps of all queries, one page per head.
 #pragma once
 
 #include <cstddef>
@@ -79,6 +80,9 @@ class CacheLayout {
   PageClass queries_class() const { return queries_; }
   PageClass state_class() const { return state_; }
   PageClass moments_class() const { return moments_; }
+  PageClass waiting_class() const { return waiting_; }
+  // Do later layers see fewer rows, so that hidden states wait for the prompt's end?
+  bool filters_rows() const;
 
   // What selectors and refinements of the plan need.
   const SelectorNeeds& needs() const { return needs_; }
@@ -157,6 +161,7 @@ class CacheLayout {
   PageClass queries_ = 0;
   PageClass state_ = 0;
   PageClass moments_ = 0;
+  PageClass waiting_ = 0;
 };
 
 }  // namespace skvis

@@ -20,8 +20,11 @@ std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uin
       rows.push_back({entry.position(slot), page, slot});
     }
   }
-  for (uint32_t position = sequence.open_begin(); position < length; ++position) {
-    rows.push_back({position, LiveRow::kExact, 0});
+  for (uint32_t base = sequence.open_begin(); base < length; base += kPageSlots) {
+    const uint32_t count = std::min(length - base, kPageSlots);
+    for (uint64_t rest = sequence.open_live(head, base, count); rest != 0; rest &= rest - 1) {
+      rows.push_back({base + static_cast<uint32_t>(std::countr_zero(rest)), LiveRow::kExact, 0});
+    }
   }
   return rows;
 }

@@ -39,6 +39,9 @@ SequenceCache::SequenceCache(SequenceCache&& other) noexcept
       reservation_(std::exchange(other.reservation_, kUnreserved)),
       heads_(std::move(other.heads_)),
       queries_(std::move(other.queries_)),
+      waiting_(std::exchange(other.waiting_, {})),
+      waiting_begin_(other.waiting_begin_),
+      waiting_end_(other.waiting_end_),
       committed_(other.committed_),
       length_(other.length_),
       open_begin_(other.open_begin_),
@@ -63,6 +66,7 @@ void SequenceCache::close() {
   for (const PageId page : queries_) {
     if (page != kNoPage) pool_->free(page, reservation_, 1);
   }
+  stop_waiting();
   pool_->release(reservation_);
   pool_ = nullptr;
 }
@@ -148,8 +152,8 @@ void SequenceCache::rollback(uint32_t length) {
     if (!layout_->head(i).owned) continue;
     HeadCache& head = heads_[i];
     each_exact_page(head, length, length_, [&](ExactPage& page, uint64_t mask) {
+      pool_->drop_live(page.page, mask & page.live);
       page.live &= ~mask;
-      pool_->drop_live(page.page, mask);
     });
     while (!head.open.empty() && head.open.back().live == 0) {
       pool_->free(head.open.back().page, reservation_, 0);
@@ -193,6 +197,12 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
     if (complete) complete = copy_side(head.moments, to.moments);
     to.state = head.state;
   }
+  copy.waiting_begin_ = waiting_begin_;
+  copy.waiting_end_ = waiting_end_;
+  for (size_t i = 0; i < waiting_.size() && complete; ++i) {
+    PageId page = kNoPage;
+    if ((complete = copy_side(waiting_[i], page))) copy.waiting_.push_back(page);
+  }
   for (size_t i = 0; i < queries_.size() && complete; ++i) {
     PageId page = kNoPage;
     if ((complete = copy_side(queries_[i], page))) copy.queries_.push_back(page);
@@ -200,6 +210,51 @@ Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
   if (!complete)
     return fail("KV memory is full: a second sequence of {} tokens does not fit", length_);
   return copy;
+}
+
+Result<void> SequenceCache::wait(uint32_t position, uint32_t rows) {
+  if (waiting_.empty()) waiting_begin_ = waiting_end_ = position;
+  const size_t pages = (waiting_end_ + rows - waiting_begin_ + kOpenSlots - 1) / kOpenSlots;
+  while (waiting_.size() < pages) {
+    const PageId page = pool_->allocate(layout_->waiting_class(), reservation_);
+    if (page == kNoPage) return fail("KV memory is full: {} rows cannot wait", rows);
+    pool_->add_live(page, 1);
+    waiting_.push_back(page);
+  }
+  waiting_end_ += rows;
+  return {};
+}
+
+float* SequenceCache::waiting_hidden(uint32_t position) {
+  const uint32_t row = position - waiting_begin_;
+  return reinterpret_cast<float*>(pool_->data(waiting_[row / kOpenSlots])) +
+         size_t{row % kOpenSlots} * layout_->shape().hidden_size;
+}
+
+void SequenceCache::stop_waiting() {
+  for (const PageId page : waiting_) pool_->free(page, reservation_, 1);
+  waiting_.clear();
+  waiting_begin_ = waiting_end_ = length_;
+}
+
+void SequenceCache::drop_exact(uint32_t head, uint32_t position) {
+  each_exact_page(heads_[head], position, position + 1, [&](ExactPage& page, uint64_t mask) {
+    pool_->drop_live(page.page, mask & page.live);
+    page.live &= ~mask;
+  });
+}
+
+uint64_t SequenceCache::open_live(uint32_t head, uint32_t position, uint32_t count) const {
+  uint64_t live = 0;
+  for (uint32_t i = 0; i < count;) {
+    const uint32_t offset = position + i - open_base_;
+    const uint32_t slot = offset % kOpenSlots;
+    const uint32_t here = std::min(kOpenSlots - slot, count - i);
+    const uint64_t page = heads_[head].open[offset / kOpenSlots].live;
+    live |= (page >> slot & slot_bits(0, here)) << i;
+    i += here;
+  }
+  return live;
 }
 
 bool SequenceCache::lacks_moments(uint32_t head) const {
@@ -221,7 +276,8 @@ Result<void> SequenceCache::adopt_exact(const SequenceCache& from) {
   if (length_ > 0) problem = "there are rows already";
   if (!from.all_exact() || from.committed_ < rows) problem = "they are settled or uncommitted";
   if (plan.settle.next_after(0) <= rows) problem = "it settles before or at their end";
-  const bool more = observed > from.layout_->observe() || layout_->notes_every_row();
+  const bool more =
+      observed > from.layout_->observe() || layout_->notes_every_row() || layout_->filters_rows();
   if (more) problem = "it needs more than was observed";
   if (!problem.empty()) {
     return fail("{} rows read under plan '{}' cannot continue under plan '{}': {}", rows,
@@ -302,6 +358,7 @@ SequenceBytes SequenceCache::bytes() const {
   for (const PageId page : queries_) {
     if (page != kNoPage) add(page, 1, pool_->page_bytes(layout_->queries_class()));
   }
+  for (const PageId page : waiting_) add(page, 1, pool_->page_bytes(layout_->waiting_class()));
   return sum;
 }
 

@@ -120,6 +120,19 @@ class SequenceCache {
     return const_cast<SequenceCache*>(this)->observed_queries(layer, position);
   }
 
+  // Hidden states [hidden_size] of rows that wait for the prompt's end before they go on to later
+  // layers. Room for `rows` more, the first of which is at `position` where none waits yet; fails
+  // when the pool is full, never within the reservation.
+  Result<void> wait(uint32_t position, uint32_t rows);
+  uint32_t waiting_begin() const { return waiting_begin_; }
+  uint32_t waiting_end() const { return waiting_end_; }
+  float* waiting_hidden(uint32_t position);
+  void stop_waiting();
+  // An exact row that its layer never sees.
+  void drop_exact(uint32_t head, uint32_t position);
+  // Which of `count` <= 64 open rows from `position` on are there: bit i for position + i.
+  uint64_t open_live(uint32_t head, uint32_t position, uint32_t count) const;
+
   SequenceBytes bytes() const;
   // Rows kept over all heads, exact ones included.
   size_t rows_held() const;
@@ -146,6 +159,9 @@ class SequenceCache {
   ReservationId reservation_;
   std::vector<HeadCache> heads_;
   std::vector<PageId> queries_;  // [layers] side pages of observed queries, or empty
+  std::vector<PageId> waiting_;  // side pages of hidden states, kOpenSlots rows each
+  uint32_t waiting_begin_ = 0;
+  uint32_t waiting_end_ = 0;
   uint32_t committed_ = 0;
   uint32_t length_ = 0;
   uint32_t open_begin_ = 0;

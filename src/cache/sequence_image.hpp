@@ -23,6 +23,9 @@ class SequenceImage {
   // as they are.
   static Result<SequenceCache> read(std::span<const std::byte> image, const CacheLayout& layout,
                                     Pool& pool, ReservationId reservation);
+
+ private:
+  class Reading;
 };
 
 }  // namespace skvis

@@ -72,7 +72,7 @@ void Settle::choose(uint32_t index) {
     const uint32_t begin = window_begin(layout_.head(index).window, at_);
     for (uint32_t position = std::max(begin, sequence_.open_begin()); position < seal_end_;
          ++position) {
-      work.fresh.push_back(position);
+      if (sequence_.open_live(index, position, 1) != 0) work.fresh.push_back(position);
     }
     return;
   }
@@ -251,8 +251,8 @@ void Settle::free_exact(uint32_t index) {
   }
   sequence_.each_exact_page(head, sequence_.open_begin_, seal_end_,
                             [&](ExactPage& page, uint64_t mask) {
+                              pool_.drop_live(page.page, mask & page.live);
                               page.live &= ~mask;
-                              pool_.drop_live(page.page, mask);
                             });
   while (!head.open.empty() && head.open.front().live == 0) {
     pool_.free(head.open.front().page, sequence_.reservation(), 0);

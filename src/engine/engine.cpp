@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "attention/statistics.hpp"
+#include "engine/filtered_prompt.hpp"
 
 namespace skvis {
 namespace {
@@ -145,13 +146,39 @@ Result<void> Engine::check_work(std::span<const StepWork> work) const {
           "the sequence; StepWork::prompt must hold them all",
           plan().name, item.prompt.size(), tokens);
     }
+    const bool waits = layout_->filters_rows() && item.kind == RowKind::prompt;
+    const uint32_t most = !waits             ? static_cast<uint32_t>(item.tokens.size())
+                          : item.prompt_ends ? newest_rows()
+                                             : 0;
+    if (item.logits_rows > most) {
+      return fail(
+          "logits of {} rows are asked for, and {} rows can give them{}", item.logits_rows, most,
+          waits ? ": under this plan only the newest rows of a prompt reach the last layer" : "");
+    }
   }
   return {};
+}
+
+uint32_t Engine::newest_rows() const {
+  return newest_survivors(*layout_);
 }
 
 Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logits,
                           const std::function<bool(size_t, size_t)>& progress) {
   SKVIS_CHECK(check_work(work));
+  last_step_ = {};
+  if (layout_->filters_rows()) {
+    SKVIS_CHECK(forward_filtered(work, logits));
+  } else {
+    SKVIS_CHECK(forward(work, logits));
+  }
+  const auto start = Clock::now();
+  for (const StepWork& item : work) SKVIS_CHECK(settle_after(item, progress));
+  last_step_.settle = seconds_since(start);
+  return {};
+}
+
+Result<void> Engine::forward(std::span<const StepWork> work, std::span<float> logits) {
   std::vector<StepRow> rows;
   std::vector<SequenceSlice> slices;
   for (const StepWork& item : work) {
@@ -167,18 +194,49 @@ Result<void> Engine::step(std::span<const StepWork> work, std::span<float> logit
                       .wants_logits = count - i <= item.logits_rows});
     }
   }
-  auto start = Clock::now();
-  {
-    SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
-    TimedCache timed(*attention, watch_, rows.size());
-    SKVIS_CHECK(model_->model.forward(rows, timed, logits, *threads_));
-    attention->commit_all();
-    last_step_.attention = timed.seconds();
-    last_step_.dense = seconds_since(start) - timed.seconds();
+  const auto start = Clock::now();
+  SKVIS_TRY(const auto attention, AttentionStep::begin(slices, *threads_));
+  TimedCache timed(*attention, watch_, rows.size());
+  SKVIS_CHECK(model_->model.forward(rows, timed, logits, *threads_));
+  attention->commit_all();
+  last_step_.attention += timed.seconds();
+  last_step_.dense += seconds_since(start) - timed.seconds();
+  return {};
+}
+
+// Prompts go through their layers one by one, generated rows together as ever.
+Result<void> Engine::forward_filtered(std::span<const StepWork> work, std::span<float> logits) {
+  std::vector<StepWork> generated;
+  std::vector<size_t> places;  // in `logits`, of the generated rows' items
+  size_t place = 0;
+  const ModelStatistics statistics(model_->model);
+  const auto start = Clock::now();
+  for (const StepWork& item : work) {
+    const size_t floats = item.logits_rows * vocabulary();
+    if (item.kind == RowKind::prompt) {
+      FilteredPrompt prompt(model_->model, *item.sequence, statistics, *threads_);
+      SKVIS_CHECK(prompt.read(item.tokens));
+      if (item.prompt_ends) {
+        SKVIS_CHECK(prompt.finish(item.logits_rows, logits.subspan(place, floats)));
+      }
+    } else {
+      generated.push_back(item);
+      places.push_back(place);
+    }
+    place += floats;
   }
-  start = Clock::now();
-  for (const StepWork& item : work) SKVIS_CHECK(settle_after(item, progress));
-  last_step_.settle = seconds_since(start);
+  last_step_.dense += seconds_since(start);
+  if (generated.empty()) return {};
+  size_t wanted = 0;
+  for (const StepWork& item : generated) wanted += item.logits_rows * vocabulary();
+  std::vector<float> together(wanted);
+  SKVIS_CHECK(forward(generated, together));
+  size_t read = 0;
+  for (size_t i = 0; i < generated.size(); ++i) {
+    const size_t floats = generated[i].logits_rows * vocabulary();
+    std::copy_n(together.data() + read, floats, logits.data() + places[i]);
+    read += floats;
+  }
   return {};
 }
 

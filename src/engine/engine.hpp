@@ -107,6 +107,9 @@ class Engine {
       : model_(std::move(model)), threads_(std::move(threads)) {}
   Result<void> take_plan(std::string_view plan, size_t kv_memory);
   Result<void> check_work(std::span<const StepWork> work) const;
+  uint32_t newest_rows() const;  // of a prompt, that reach the last layer in any case
+  Result<void> forward(std::span<const StepWork> work, std::span<float> logits);
+  Result<void> forward_filtered(std::span<const StepWork> work, std::span<float> logits);
   Result<void> settle_after(const StepWork& work,
                             const std::function<bool(size_t, size_t)>& progress);
 

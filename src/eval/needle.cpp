@@ -146,7 +146,8 @@ class Conversation {
 // Plans whose exact rows are the same until the prompt's end.
 bool reads_alike(const ComparedPlan& a, const ComparedPlan& b) {
   const auto adopts = [](const ComparedPlan& plan) {
-    return plan.settles_at_prompt_end_only() && !plan.engine->layout().notes_every_row();
+    const CacheLayout& layout = plan.engine->layout();
+    return plan.settles_at_prompt_end_only() && !layout.notes_every_row() && !layout.filters_rows();
   };
   return adopts(a) && adopts(b) && &a.engine->model() == &b.engine->model() &&
          a.kernels == b.kernels && a.plan().exact_type == b.plan().exact_type;

@@ -211,13 +211,20 @@ void Model::write_logits(std::span<const StepRow> rows, std::span<float> logits,
 }
 
 Result<void> Model::forward(std::span<const StepRow> rows, LayerCache& cache,
-                            std::span<float> logits, ThreadPool& threads) {
+                            std::span<float> logits, ThreadPool& threads, const Layers& part) {
   SKVIS_CHECK(prepare(rows, logits, threads));
-  embed(rows, threads);
-  for (size_t layer = 0; layer < config().layers; ++layer) {
+  const size_t values = rows.size() * config().hidden_size;
+  if (part.first == 0) {
+    embed(rows, threads);
+  } else {
+    std::copy_n(part.in, values, buffers_.hidden.data());
+  }
+  const size_t last = std::min<size_t>(part.last, config().layers);
+  for (size_t layer = part.first; layer < last; ++layer) {
     attention_block(layer, cache, rows.size(), threads);
     mlp_block(layer, rows.size(), threads);
   }
+  if (last < config().layers) std::copy_n(buffers_.hidden.data(), values, part.out);
   write_logits(rows, logits, threads);
   return {};
 }

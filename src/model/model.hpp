@@ -42,12 +42,24 @@ class Model {
   // over the head's query heads of the sum of magnitudes of W_o v, out [rows]. Any thread.
   void output_norms(HeadId id, const RowsView& values, std::span<float> out) const;
 
-  // Runs all layers and writes the logits of the rows that want them, in order, to `logits`
-  // [wanted, vocab_size]. A row's logits depend on its sequence only: neither on the other rows nor
-  // on slices or threads. One caller at a time. Fails when a token is outside the vocabulary or
-  // `logits` has another size; the cache has then not been touched.
+  // A part of the layers: from `first` to before `last`. The residual stream [rows, hidden] comes
+  // from `in` where `first` is not 0, and goes to `out` where `last` is not the number of layers.
+  struct Layers {
+    size_t first = 0;
+    size_t last = SIZE_MAX;  // SIZE_MAX: all
+    const float* in = nullptr;
+    float* out = nullptr;
+  };
+  // Runs all layers, or a part of them, and writes the logits of the rows that want them, in order,
+  // to `logits` [wanted, vocab_size]. A row's logits depend on its sequence only: neither on the
+  // other rows nor on slices or threads. One caller at a time. Fails when a token is outside the
+  // vocabulary or `logits` has another size; the cache has then not been touched.
   Result<void> forward(std::span<const StepRow> rows, LayerCache& cache, std::span<float> logits,
-                       ThreadPool& threads);
+                       ThreadPool& threads, const Layers& layers);
+  Result<void> forward(std::span<const StepRow> rows, LayerCache& cache, std::span<float> logits,
+                       ThreadPool& threads) {
+    return forward(rows, cache, logits, threads, Layers());
+  }
 
  private:
   Model(std::shared_ptr<const ModelFiles> files, const DensePath& path);

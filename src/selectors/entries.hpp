@@ -21,6 +21,8 @@ extern const Selector kEms;
 extern const Selector kQFilters;
 extern const Selector kKvzip;
 extern const Selector kGate;
+extern const Selector kFastkv;
+extern const Selector kUncomp;
 extern const Refinement kCritical;
 extern const Refinement kSpectral;
 

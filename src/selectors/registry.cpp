@@ -8,9 +8,9 @@
 namespace skvis {
 
 std::span<const Selector* const> selectors() {
-  static constexpr std::array<const Selector*, 15> kAll = {
-      &kStreaming, &kSnapkv,   &kKnorm, &kKeydiff, &kLagkv,    &kTova,  &kChunk, &kH2o,
-      &kH2oGrid,   &kExpected, &kTree,  &kEms,     &kQFilters, &kKvzip, &kGate};
+  static constexpr std::array<const Selector*, 17> kAll = {
+      &kStreaming, &kSnapkv, &kKnorm, &kKeydiff,  &kLagkv, &kTova, &kChunk,  &kH2o,   &kH2oGrid,
+      &kExpected,  &kTree,   &kEms,   &kQFilters, &kKvzip, &kGate, &kFastkv, &kUncomp};
   return kAll;
 }
 

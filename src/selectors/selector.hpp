@@ -122,6 +122,11 @@ struct Selector {
   // Optional: rows that merge instead of vanishing, once `kept` (ascending indices) is known.
   std::vector<Merge> (*merge)(const Settings& settings, const SelectorView& view,
                               const float* scores, std::span<const uint32_t> kept) = nullptr;
+  // Optional: how many rows of `rows` that were seen in `layer` of `layers` the next one sees. The
+  // others have no keys and values in later layers. Their choice follows the scores of all heads of
+  // the layer at the prompt's end; sinks and the newest rows go on. Needs Horizon::prompt.
+  uint32_t (*propagate)(const Settings& settings, uint32_t layer, uint32_t layers,
+                        uint32_t rows) = nullptr;
 };
 
 // What a plan may do to the scores of any selector: `refine` in its `keep`.

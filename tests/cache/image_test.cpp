@@ -32,6 +32,10 @@ const std::vector<Case> kCases = {
                R"("settle": 32, "sinks": 4, "exact": 16, "recent": 40,
                   "keep": {"selector": "snapkv", "ratio": 0.4, "observe": 8})")},
     {plan_text("int8", "int8", R"("settle": 32, "sinks": 4)"), {0, 40}},
+    {plan_text("int8", "int8", R"("settle": 32, "sinks": 4, "recent": 10,
+                                  "keep": {"selector": "tree", "tokens": 70})")},
+    {plan_text("int8", "int8", R"("settle": 48, "sinks": 3, "exact": 6,
+                                  "keep": {"selector": "h2o-grid", "ratio": 0.4})")},
 };
 
 struct Home {

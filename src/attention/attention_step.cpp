@@ -1,95 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "attention/attention_step.hpp"
-
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
-#include "attention/fused.hpp"
-#include "attention/observation.hpp"
-#include "attention/statistics.hpp"
-#include "attention/tiles.hpp"
-#include "base/aligned.hpp"
+#include "attention/step_state.hpp"
 
 namespace skvis {
-namespace {
-
-struct WorkerScratch {
-  FusedScratch fused;
-  TileScratch tiles;
-  AlignedBuffer<float> row;     // [head_dim]
-  AlignedBuffer<float> merged;  // partials of one row and KV head while they join
-};
-
-// One piece of work; which worker takes it does not matter.
-struct TileItem {
-  uint32_t slice;
-  uint32_t kv_head;
-  uint32_t first;  // row of the slice
-};
-struct FusedItem {
-  uint32_t slice;
-  uint32_t row;  // of the slice
-  uint32_t kv_head;
-  uint32_t index;  // of the partial
-  bool sealed;
-  size_t memory;  // floats from the start of the partials' memory
-};
-// All partials of one row and KV head: items [first, last) of the list.
-struct FusedJoin {
-  size_t first;
-  size_t last;
-};
-
-}  // namespace
-
-struct AttentionStep::State {
-  std::vector<SequenceSlice> slices;
-  std::vector<uint32_t> positions;  // [slices] of the first row
-  std::vector<uint8_t> committed;   // [slices]
-  std::vector<uint32_t> slice_of;   // [rows] of the step
-  StepRequests requests;
-  ThreadPool* threads = nullptr;
-  const kernels::Kernels* kernels = nullptr;
-  CacheShape shape;
-  std::vector<std::vector<LayerRecord>> records;  // [slices][layers]
-
-  std::vector<WorkerScratch> workers;
-  const RotaryTable* rotary = nullptr;  // whose angles are below
-  AlignedBuffer<float> angles;          // [rows, head_dim]
-  AlignedBuffer<float> q;               // [rows, query_heads, head_dim] rotated and scaled
-  AlignedBuffer<std::byte> prepared;    // [generated rows of the step, kv_heads, parts] queries
-  size_t prepared_stride = 0;
-  AlignedBuffer<float> partials;
-  std::vector<TileItem> tile_items;
-  std::vector<FusedItem> fused_items;
-  std::vector<FusedJoin> joins;
-
-  size_t rows() const { return slice_of.size(); }
-  size_t q_width() const { return size_t{shape.query_heads} * shape.head_dim; }
-  size_t kv_width() const { return size_t{shape.kv_heads} * shape.head_dim; }
-  // Prepared queries per KV head: one for every kFusedRows query heads.
-  size_t parts() const { return (shape.group_size() + kFusedRows - 1) / kFusedRows; }
-  uint32_t position(uint32_t slice, uint32_t row) const { return positions[slice] + row; }
-  uint32_t visible_end(uint32_t slice, uint32_t row) const {
-    return slices[slice].mask == StepMask::block ? positions[slice] + slices[slice].rows
-                                                 : positions[slice] + row + 1;
-  }
-
-  void turn_angles(const RotaryTable& table);
-  void append_row(const LayerInput& input, uint32_t owner, size_t row, size_t worker);
-  void prepare_row(uint32_t owner, size_t row);
-  FusedQuery fused_query(uint32_t owner, const FusedItem& item);
-  void list_items(uint32_t owner);
-  void run_tile(uint32_t layer, uint32_t owner, const TileItem& item, WorkerScratch& scratch,
-                float* out);
-  void run_fused(uint32_t owner, const FusedItem& item, WorkerScratch& scratch);
-  void join(uint32_t layer, uint32_t owner, const FusedJoin& items, WorkerScratch& scratch,
-            float* out);
-  void judge_row(const LayerInput& input, uint32_t head, size_t row, const float* rotated_key);
-  void observe(const LayerInput& input);
-  void record_inputs(const LayerInput& input);
-  void record_probabilities(uint32_t layer, uint32_t owner);
-};
 
 AttentionStep::AttentionStep(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
@@ -184,9 +99,8 @@ void AttentionStep::State::append_row(const LayerInput& input, uint32_t owner, s
       judge_row(input, index, row, rotated);
     }
   }
-  // Of a slice longer than what is observed, later rows take the places of earlier ones.
-  const uint32_t from_end = slice.first_row + slice.rows - static_cast<uint32_t>(row);
-  const bool observed = slice.observed && from_end <= layout.observe() && owner == input.layer;
+  const bool observed = owner == input.layer &&
+                        is_observed(slice_of[row], static_cast<uint32_t>(row) - slice.first_row);
   std::byte* ring = observed ? sequence.observed_queries(owner, position_of_row) : nullptr;
   for (uint32_t head = 0; head < shape.query_heads; ++head) {
     float* q_row = q.data() + row * q_width() + head * head_dim;
@@ -194,30 +108,6 @@ void AttentionStep::State::append_row(const LayerInput& input, uint32_t owner, s
     if (observed) store_exact(type, q_row, head_dim, ring + head * layout.exact_row_bytes());
     for (size_t i = 0; i < head_dim; ++i) q_row[i] *= shape.attention_scale;
   }
-}
-
-// Selectors that judge a row as it is written do so now.
-void AttentionStep::State::judge_row(const LayerInput& input, uint32_t head, size_t row,
-                                     const float* rotated_key) {
-  const SequenceSlice& slice = slices[slice_of[row]];
-  SequenceCache& sequence = *slice.sequence;
-  const CacheLayout& layout = sequence.layout();
-  const KeepRule& keep = layout.plan().keep;
-  const bool judges = slice.observed && layout.plan().drops() && keep.selector->observe != nullptr;
-  if (!judges || !layout.head(head).selectable) return;
-  const uint32_t position_of_row =
-      position(slice_of[row], static_cast<uint32_t>(row) - slice.first_row);
-  const HeadId id = shape.head(head);
-  const size_t offset = row * kv_width() + id.head * shape.head_dim;
-  keep.selector->observe(keep.settings, keep.data.get(),
-                         {.id = id,
-                          .group_size = shape.group_size(),
-                          .position = position_of_row,
-                          .hidden = {input.hidden + row * input.hidden_size, input.hidden_size},
-                          .key = {input.k + offset, shape.head_dim},
-                          .rotated_key = {rotated_key, shape.head_dim},
-                          .value = {input.v + offset, shape.head_dim}},
-                         sequence.exact_state(head, position_of_row) + layout.own_state());
 }
 
 void AttentionStep::State::prepare_row(uint32_t owner, size_t row) {
@@ -312,13 +202,13 @@ void AttentionStep::State::run_tile(uint32_t layer, uint32_t owner, const TileIt
       .rows = std::min(kTileRows, slice.rows - item.first),
       .position = position(item.slice, item.first),
       .block_end = slice.mask == StepMask::block ? visible_end(item.slice, item.first) : 0};
-  float* log_sum_exp = nullptr;
-  if (requests.log_sum_exp) {
-    log_sum_exp = records[item.slice][layer].log_sum_exp.data() + item.first * shape.query_heads +
-                  item.kv_head * shape.group_size();
-  }
+  const size_t group = shape.group_size();
+  scratch.sums.ensure(kTileRows * group);
   attend_tiles(*kernels, query, scratch.tiles, out + row * q_width() + head_offset, q_width(),
-               log_sum_exp, shape.query_heads);
+               scratch.sums.data());
+  for (uint32_t i = 0; i < query.rows; ++i) {
+    keep_sums(layer, item.slice, item.first + i, item.kv_head, scratch.sums.data() + i * group);
+  }
 }
 
 void AttentionStep::State::run_fused(uint32_t owner, const FusedItem& item,
@@ -344,6 +234,7 @@ void AttentionStep::State::join(uint32_t layer, uint32_t owner, const FusedJoin&
   const size_t group = shape.group_size();
   const size_t width = sealed_width(head);
   scratch.merged.ensure(Partial::floats(group, shape.head_dim));
+  scratch.sums.ensure(group);
   const Partial merged = Partial::at(scratch.merged.data(), group, shape.head_dim);
   merged.clear();
 
@@ -372,12 +263,9 @@ void AttentionStep::State::join(uint32_t layer, uint32_t owner, const FusedJoin&
       target[head_row * shape.head_dim + c] =
           merged.accumulator[head_row * shape.head_dim + c] * factor;
     }
-    if (requests.log_sum_exp) {
-      records[head_item.slice][layer]
-          .log_sum_exp[head_item.row * shape.query_heads + head_item.kv_head * group + head_row] =
-          merged.maximum[head_row] + std::log(merged.sum[head_row]);
-    }
+    scratch.sums.data()[head_row] = merged.maximum[head_row] + std::log(merged.sum[head_row]);
   }
+  keep_sums(layer, head_item.slice, head_item.row, head_item.kv_head, scratch.sums.data());
 }
 
 void AttentionStep::attend(const LayerInput& input, float* out) {
@@ -403,97 +291,6 @@ void AttentionStep::attend(const LayerInput& input, float* out) {
   });
   state.record_probabilities(input.layer, owner);
   state.observe(input);
-}
-
-// What selectors see of all rows of the step, head by head.
-void AttentionStep::State::observe(const LayerInput& input) {
-  if (shape.owner[input.layer] != input.layer) return;
-  const size_t heads = shape.kv_heads;
-  threads->run(slices.size() * heads, [&](size_t item, size_t) {
-    const auto i = static_cast<uint32_t>(item / heads);
-    const SequenceSlice& slice = slices[i];
-    const CacheLayout& layout = slice.sequence->layout();
-    const auto kv_head = static_cast<uint32_t>(item % heads);
-    const uint32_t head = shape.index({input.layer, kv_head});
-    if (!slice.observed || !layout.head(head).selectable) return;
-    const size_t offset =
-        slice.first_row * q_width() + size_t{kv_head} * shape.group_size() * shape.head_dim;
-    const ObservedSlice observed{
-        .sequence = slice.sequence,
-        .head = head,
-        .position = positions[i],
-        .rows = slice.rows,
-        .block_end = slice.mask == StepMask::block ? positions[i] + slice.rows : 0,
-        .raw_q = input.q + offset,
-        .q = q.data() + offset,
-        .q_stride = q_width()};
-    if (layout.needs().query_moments) add_query_moments(observed);
-    if (layout.needs().totals) add_totals(*kernels, observed);
-  });
-}
-
-void AttentionStep::State::record_inputs(const LayerInput& input) {
-  if (!requests.queries_and_keys && !requests.log_sum_exp) return;
-  for (uint32_t i = 0; i < slices.size(); ++i) {
-    LayerRecord& record = records[i][input.layer];
-    const SequenceSlice& slice = slices[i];
-    for (uint32_t row = 0; row < slice.rows; ++row) record.positions.push_back(position(i, row));
-    if (requests.log_sum_exp) record.log_sum_exp.resize(size_t{slice.rows} * shape.query_heads);
-    if (!requests.queries_and_keys) continue;
-    const size_t q_first = slice.first_row * q_width();
-    const size_t k_first = slice.first_row * kv_width();
-    record.q_before_rope.assign(input.q + q_first, input.q + q_first + slice.rows * q_width());
-    record.k_before_rope.assign(input.k + k_first, input.k + k_first + slice.rows * kv_width());
-    record.q_after_rope = record.q_before_rope;
-    record.k_after_rope = record.k_before_rope;
-    const auto rotate_all = [&](std::vector<float>& values, size_t heads) {
-      for (size_t k = 0; k < values.size(); k += shape.head_dim) {
-        const size_t row = slice.first_row + k / (heads * shape.head_dim);
-        rotate_row(&values[k], angles.data() + row * shape.head_dim, shape.head_dim / 2,
-                   &values[k]);
-      }
-    };
-    rotate_all(record.q_after_rope, shape.query_heads);
-    rotate_all(record.k_after_rope, shape.kv_heads);
-  }
-}
-
-// The second pass over keys for what was asked of probabilities.
-void AttentionStep::State::record_probabilities(uint32_t layer, uint32_t owner) {
-  if (requests.columns == QueryRows::none && !requests.probability_rows) return;
-  const size_t group = shape.group_size();
-  for (uint32_t i = 0; i < slices.size(); ++i) {
-    const SequenceSlice& slice = slices[i];
-    LayerRecord& record = records[i][layer];
-    record.columns.resize(shape.kv_heads);
-    record.probabilities.resize(shape.kv_heads);
-    const bool each_row = requests.probability_rows && slice.kind == RowKind::generated;
-    threads->run(shape.kv_heads, [&](size_t kv_head, size_t) {
-      const uint32_t head = shape.index({owner, static_cast<uint32_t>(kv_head)});
-      const HeadKeys keys(*slice.sequence, head, slice.sequence->length());
-      const size_t count = keys.rows().size();
-      std::vector<float> probabilities(group * count);
-      std::vector<float>& sums = record.columns[kv_head];
-      if (requests.columns != QueryRows::none) {
-        sums.assign((requests.reduce == GroupReduce::none ? group : 1) * count, 0.0f);
-      }
-      for (uint32_t row = 0; row < slice.rows; ++row) {
-        const bool summed = in_columns(requests.columns, requests.column_rows, row, slice.rows);
-        if (!summed && !each_row) continue;
-        const float* q_row =
-            q.data() + (slice.first_row + row) * q_width() + kv_head * group * shape.head_dim;
-        keys.probabilities(
-            *kernels, q_row,
-            window_begin(slice.sequence->layout().head(head).window, position(i, row)),
-            visible_end(i, row), probabilities);
-        if (summed) add_columns(probabilities, group, requests.reduce, sums);
-        if (each_row) {
-          record.probabilities[kv_head].insert(record.probabilities[kv_head].end(),
-                                               probabilities.begin(), probabilities.end());
-        }
-      }
-    });
-  }
 }
 
 }  // namespace skvis

@@ -46,7 +46,7 @@ void add_totals(const kernels::Kernels& kernels, const ObservedSlice& slice) {
   std::vector<float> probabilities(group * count);
   for (uint32_t row = 0; row < slice.rows; ++row) {
     const uint32_t end = slice.block_end > 0 ? slice.block_end : slice.position + row + 1;
-    keys.probabilities(kernels, slice.q + row * slice.q_stride, 0, end, probabilities);
+    keys.probabilities(kernels, slice.q + row * slice.q_stride, 0, end, nullptr, probabilities);
     add_columns(probabilities, group, GroupReduce::mean, sums);
   }
   for (size_t i = 0; i < count; ++i) *targets[i] = sums[i];

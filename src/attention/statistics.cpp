@@ -25,10 +25,11 @@ bool in_columns(QueryRows which, uint32_t count, uint32_t row, uint32_t rows) {
   return true;
 }
 
-HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length)
+HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length, uint32_t from)
     : group_(sequence.layout().shape().group_size()),
       head_dim_(sequence.layout().shape().head_dim),
       rows_(live_rows(sequence, head, length)) {
+  std::erase_if(rows_, [&](const LiveRow& row) { return row.position < from; });
   lanes_ = round_up(rows_.size(), kernels::kLaneMultiple);
   columns_.resize(lanes_ * head_dim_);
   std::vector<float> tile(kPageSlots * head_dim_);
@@ -44,7 +45,8 @@ HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length
 }
 
 void HeadKeys::probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin,
-                             uint32_t end, std::span<float> probabilities) const {
+                             uint32_t end, const float* log_sum_exp,
+                             std::span<float> probabilities) const {
   const size_t count = rows_.size();
   const auto visible = [&](size_t i) {
     return rows_[i].position >= begin && rows_[i].position < end;
@@ -69,9 +71,10 @@ void HeadKeys::probabilities(const kernels::Kernels& kernels, const float* q, ui
       for (size_t i = 0; i < count; ++i) {
         if (!visible(i)) row_logits[i] = kEmptyMaximum;
       }
-      const float maximum = kernels.row_max(row_logits, count);
-      const float sum = kernels.exp_sum(row_logits, count, maximum);
-      const float factor = sum > 0 ? 1.0f / sum : 0.0f;
+      const bool given = log_sum_exp != nullptr;
+      const float shift = given ? log_sum_exp[row + r] : kernels.row_max(row_logits, count);
+      const float sum = kernels.exp_sum(row_logits, count, shift);
+      const float factor = given ? 1.0f : sum > 0 ? 1.0f / sum : 0.0f;
       for (size_t i = 0; i < count; ++i) {
         probabilities[(row + r) * count + i] = row_logits[i] * factor;
       }
@@ -97,25 +100,35 @@ void add_columns(std::span<const float> probabilities, size_t group, GroupReduce
 }
 
 void StoredAttention::column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
-                                  GroupReduce reduce, std::span<float> out) const {
+                                  GroupReduce reduce, uint32_t from, std::span<float> out) const {
   const CacheLayout& layout = sequence.layout();
   const CacheShape& shape = layout.shape();
   const kernels::Kernels& kernels = kernels::active_kernels();
   const HeadId id = shape.head(head);
   const uint32_t length = sequence.committed();
   const size_t group = shape.group_size();
-  const HeadKeys keys(sequence, head, length);
+  const HeadKeys keys(sequence, head, length, from);
+  const size_t count = keys.rows().size();
+  const size_t lists = reduce == GroupReduce::none ? group : 1;
   std::vector<float> q(group * shape.head_dim);
-  std::vector<float> probabilities(group * keys.rows().size());
-  std::fill(out.begin(), out.end(), 0.0f);
+  std::vector<float> probabilities(group * count);
+  std::vector<float> sums(lists * count);
   for (uint32_t position = length - query_rows; position < length; ++position) {
     const std::byte* stored =
         sequence.observed_queries(id.layer, position) + id.head * group * layout.exact_row_bytes();
     load_exact(layout.plan().exact_type, stored, q.size(), q.data());
     for (float& value : q) value *= shape.attention_scale;
     const uint32_t begin = window_begin(layout.head(head).window, position);
-    keys.probabilities(kernels, q.data(), begin, position + 1, probabilities);
-    add_columns(probabilities, group, reduce, out);
+    keys.probabilities(kernels, q.data(), begin, position + 1,
+                       sequence.observed_sums(id.layer, position) + id.head * group, probabilities);
+    add_columns(probabilities, group, reduce, sums);
+  }
+  // Rows before `from` come first in every list.
+  const size_t stride = out.size() / lists;
+  std::fill(out.begin(), out.end(), 0.0f);
+  for (size_t list = 0; list < lists; ++list) {
+    std::copy_n(sums.begin() + static_cast<ptrdiff_t>(list * count), count,
+                out.begin() + static_cast<ptrdiff_t>((list + 1) * stride - count));
   }
 }
 

@@ -24,13 +24,16 @@ bool in_columns(QueryRows which, uint32_t count, uint32_t row, uint32_t rows);
 // The keys of one head, decoded once, as probabilities need them.
 class HeadKeys {
  public:
-  HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length);
+  // Live rows at positions [from, length).
+  HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length, uint32_t from = 0);
   std::span<const LiveRow> rows() const { return rows_; }
 
   // Softmax over the visible rows: probabilities [group_size, rows().size()] of one query position.
-  // q: [group_size, head_dim] rotated and scaled. Sees positions [begin, end).
+  // q: [group_size, head_dim] rotated and scaled. Sees positions [begin, end). log_sum_exp
+  // [group_size], if not null, is what attention found over all rows of the head, so that these
+  // keys may be some of them.
   void probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin, uint32_t end,
-                     std::span<float> probabilities) const;
+                     const float* log_sum_exp, std::span<float> probabilities) const;
 
  private:
   size_t group_ = 0;
@@ -48,7 +51,7 @@ void add_columns(std::span<const float> probabilities, size_t group, GroupReduce
 class StoredAttention : public AttentionStatistics {
  public:
   void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
-                   GroupReduce reduce, std::span<float> out) const override;
+                   GroupReduce reduce, uint32_t from, std::span<float> out) const override;
 };
 
 }  // namespace skvis

@@ -31,7 +31,7 @@ void SurvivorStep::write_row(const LayerInput& input, size_t row) {
     store_exact(type, rotated.data(), head_dim, sequence_.exact_key(index, position));
     store_exact(type, input.v + offset, head_dim, sequence_.exact_value(index, position));
   }
-  const bool observed = owns && sequence_.length() - position <= layout.observe();
+  const bool observed = owns && is_observed(position);
   for (uint32_t head = 0; head < shape.query_heads; ++head) {
     const size_t offset = (row * shape.query_heads + head) * head_dim;
     float* q = q_.data() + offset;
@@ -43,6 +43,10 @@ void SurvivorStep::write_row(const LayerInput& input, size_t row) {
     }
     for (size_t c = 0; c < head_dim; ++c) q[c] *= shape.attention_scale;
   }
+}
+
+bool SurvivorStep::is_observed(uint32_t position) const {
+  return sequence_.length() - position <= sequence_.layout().observe();
 }
 
 void SurvivorStep::attend(const LayerInput& input, float* out) {
@@ -58,6 +62,7 @@ void SurvivorStep::attend(const LayerInput& input, float* out) {
   const uint32_t owner = shape.owner[input.layer];
   const size_t width = size_t{shape.query_heads} * shape.head_dim;
   const size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  const size_t group = shape.group_size();
   std::vector<TileScratch> scratch(threads_.threads());
   threads_.run(tiles * shape.kv_heads, [&](size_t item, size_t worker) {
     const auto head = static_cast<uint32_t>(item % shape.kv_heads);
@@ -69,8 +74,15 @@ void SurvivorStep::attend(const LayerInput& input, float* out) {
                           .q_stride = width,
                           .rows = static_cast<uint32_t>(std::min<size_t>(kTileRows, rows - first)),
                           .positions = positions_.data() + first};
-    attend_tiles(kernels::active_kernels(), query, scratch[worker], out + offset, width, nullptr,
-                 0);
+    std::vector<float> sums(query.rows * group);
+    attend_tiles(kernels::active_kernels(), query, scratch[worker], out + offset, width,
+                 sums.data());
+    for (uint32_t i = 0; i < query.rows && owner == input.layer; ++i) {
+      const uint32_t position = positions_[first + i];
+      if (!is_observed(position)) continue;
+      std::copy_n(sums.data() + i * group, group,
+                  sequence_.observed_sums(input.layer, position) + head * group);
+    }
   });
 }
 

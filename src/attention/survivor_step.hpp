@@ -22,6 +22,7 @@ class SurvivorStep final : public LayerCache {
 
  private:
   void write_row(const LayerInput& input, size_t row);
+  bool is_observed(uint32_t position) const;
 
   SequenceCache& sequence_;
   std::span<const uint32_t> positions_;

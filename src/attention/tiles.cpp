@@ -176,7 +176,7 @@ class TileWalk {
 }  // namespace
 
 void attend_tiles(const kernels::Kernels& kernels, const TileQuery& query, TileScratch& scratch,
-                  float* out, size_t out_stride, float* log_sum_exp, size_t log_stride) {
+                  float* out, size_t out_stride, float* log_sum_exp) {
   const CacheShape& shape = query.sequence->layout().shape();
   const size_t group = shape.group_size();
   const Partial partial = TileWalk(kernels, query, scratch).run();
@@ -187,9 +187,7 @@ void attend_tiles(const kernels::Kernels& kernels, const TileQuery& query, TileS
       const float* from = partial.accumulator + i * shape.head_dim;
       float* to = out + row * out_stride + head * shape.head_dim;
       for (size_t c = 0; c < shape.head_dim; ++c) to[c] = from[c] * factor;
-      if (log_sum_exp != nullptr) {
-        log_sum_exp[row * log_stride + head] = partial.maximum[i] + std::log(partial.sum[i]);
-      }
+      log_sum_exp[i] = partial.maximum[i] + std::log(partial.sum[i]);
     }
   }
 }

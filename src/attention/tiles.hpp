@@ -40,9 +40,9 @@ struct TileScratch {
   AlignedBuffer<float> partial;  // one Partial of rows * group_size rows
 };
 
-// out: row r, query head g at out + r * out_stride + g * head_dim. log_sum_exp, if not null: row r,
-// query head g at log_sum_exp[r * log_stride + g].
+// out: row r, query head g at out + r * out_stride + g * head_dim. log_sum_exp
+// [rows, group_size].
 void attend_tiles(const kernels::Kernels& kernels, const TileQuery& query, TileScratch& scratch,
-                  float* out, size_t out_stride, float* log_sum_exp, size_t log_stride);
+                  float* out, size_t out_stride, float* log_sum_exp);
 
 }  // namespace skvis

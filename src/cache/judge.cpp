@@ -53,6 +53,13 @@ void Judge::gather_moments(uint32_t head, HeadView& seen) const {
   seen.view.query_covariance = seen.covariances.data();
 }
 
+// The first row whose column sums matter.
+uint32_t Judge::columns_from(const HeadView& seen) const {
+  const auto first = std::find(seen.droppable.begin(), seen.droppable.end(), 1);
+  const auto index = static_cast<uint32_t>(first - seen.droppable.begin());
+  return index - std::min(index, layout_.needs().neighbours);
+}
+
 HeadView Judge::look(uint32_t head) const {
   const CacheShape& shape = layout_.shape();
   const SelectorNeeds& needs = layout_.needs();
@@ -79,7 +86,9 @@ HeadView Judge::look(uint32_t head) const {
   if (needs.observe > 0) {
     view.query_rows = std::min(needs.observe, at_);
     seen.columns.resize((needs.reduce == GroupReduce::none ? view.group_size : 1) * rows);
-    statistics_.column_sums(sequence_, head, view.query_rows, needs.reduce, seen.columns);
+    view.columns_from = columns_from(seen);
+    const uint32_t from = view.columns_from < rows ? view.positions[view.columns_from] : at_;
+    statistics_.column_sums(sequence_, head, view.query_rows, needs.reduce, from, seen.columns);
     view.columns = seen.columns.data();
   }
   const uint32_t own = layout_.own_state();

@@ -51,6 +51,7 @@ class Judge {
   void score(uint32_t head);
   void average_scores(uint32_t layer);
   bool droppable(uint32_t head, uint32_t position) const;
+  uint32_t columns_from(const HeadView& seen) const;
   std::vector<uint8_t> choose(const HeadView& seen, const std::vector<float>& scores) const;
 
   // Of heads that drop rows, from scoring to verdict.

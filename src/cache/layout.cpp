@@ -122,8 +122,9 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
     SKVIS_TRY(page_class, pool.page_class(bytes, 1));
     return {};
   };
-  SKVIS_CHECK(side_class(size_t{layout.observe()} * shape.query_heads * layout.row_bytes_,
-                         layout.queries_));
+  SKVIS_CHECK(side_class(
+      layout.observed_sums_offset() + layout.observe() * shape.query_heads * sizeof(float),
+      layout.queries_));
   SKVIS_CHECK(side_class(kPageSlots * layout.state_floats_ * sizeof(float), layout.state_));
   SKVIS_CHECK(side_class(
       layout.needs_.query_moments ? shape.group_size() * layout.moment_floats() * sizeof(float) : 0,

@@ -110,8 +110,11 @@ class CacheLayout {
   size_t exact_page_bytes(uint32_t slots) const { return exact_state_offset(slots, slots); }
 
   // The queries a selector observes: [observe, query_heads, head_dim] per layer, position p in row
-  // p % observe. 0: none are kept.
+  // p % observe, and behind them [observe, query_heads] floats, the logarithm of what attention
+  // divided by. 0: none are kept.
   uint32_t observe() const { return needs_.observe; }
+  size_t observed_row_bytes() const { return shape().query_heads * row_bytes_; }
+  size_t observed_sums_offset() const { return observe() * observed_row_bytes(); }
 
   // What a sequence of at most `tokens` tokens, of which `prompt` are its prompt, holds at its
   // worst moment. Where a plan settles at the prompt's end only, `prompt` is the longest stretch

@@ -297,6 +297,8 @@ Result<void> SequenceCache::adopt_exact(const SequenceCache& from) {
     for (uint32_t position = rows - observed; position < rows; ++position) {
       std::memcpy(observed_queries(layer, position), from.observed_queries(layer, position),
                   shape.query_heads * bytes);
+      std::memcpy(observed_sums(layer, position), from.observed_sums(layer, position),
+                  shape.query_heads * sizeof(float));
     }
   }
   commit(rows);
@@ -332,7 +334,13 @@ float* SequenceCache::sealed_state(const PageEntry& entry, uint32_t slot) {
 
 std::byte* SequenceCache::observed_queries(uint32_t layer, uint32_t position) {
   return pool_->data(queries_[layer]) +
-         position % layout_->observe() * layout_->shape().query_heads * layout_->exact_row_bytes();
+         position % layout_->observe() * layout_->observed_row_bytes();
+}
+
+float* SequenceCache::observed_sums(uint32_t layer, uint32_t position) {
+  std::byte* sums = pool_->data(queries_[layer]) + layout_->observed_sums_offset();
+  return reinterpret_cast<float*>(sums) +
+         position % layout_->observe() * layout_->shape().query_heads;
 }
 
 SequenceBytes SequenceCache::bytes() const {

@@ -119,6 +119,11 @@ class SequenceCache {
   const std::byte* observed_queries(uint32_t layer, uint32_t position) const {
     return const_cast<SequenceCache*>(this)->observed_queries(layer, position);
   }
+  // Log-sum-exp of the logits of the same queries over the rows that they saw: [query_heads].
+  float* observed_sums(uint32_t layer, uint32_t position);
+  const float* observed_sums(uint32_t layer, uint32_t position) const {
+    return const_cast<SequenceCache*>(this)->observed_sums(layer, position);
+  }
 
   // Hidden states [hidden_size] of rows that wait for the prompt's end before they go on to later
   // layers. Room for `rows` more, the first of which is at `position` where none waits yet; fails

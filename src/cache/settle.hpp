@@ -18,9 +18,10 @@ class AttentionStatistics {
  public:
   virtual ~AttentionStatistics() = default;
   // Sums of attention probabilities over the observed queries, one per live row of the head in the
-  // order of positions: out [group_size or 1, rows]. Called from a worker.
+  // order of positions: out [group_size or 1, rows]. Those of rows before position `from` may be 0.
+  // Called from a worker.
   virtual void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t query_rows,
-                           GroupReduce reduce, std::span<float> out) const = 0;
+                           GroupReduce reduce, uint32_t from, std::span<float> out) const = 0;
   // What values [rows, head_dim] of a KV head can add to the hidden state: for each the mean over
   // the head's query heads of the sum of magnitudes of W_o v, out [rows]. Without a model W_o is
   // the identity. Called from a worker.

@@ -19,6 +19,13 @@ constexpr Parameter kChunkRows = {.name = "chunk", .fallback = 20, .min = 1, .ma
 constexpr std::array<Parameter, 5> kParameters = {kChunkRows, snapkv::kObserve, snapkv::kKernel,
                                                   snapkv::kPool, snapkv::kGroup};
 
+// The chunk of the first row that is judged may begin before it.
+SelectorNeeds needs(const Settings& settings) {
+  SelectorNeeds needs = snapkv::needs(settings);
+  needs.neighbours += whole_of(settings, kChunkRows) - 1;
+  return needs;
+}
+
 // Of one KV head; settling takes the mean over the layer.
 void score(const Settings& settings, const SelectorView& view, float* scores) {
   snapkv::score(settings, view, scores);
@@ -42,7 +49,7 @@ const Selector kChunk = {
     .sees_later_queries = true,
     .per_layer = true,
     .parameters = kParameters,
-    .needs = snapkv::needs,
+    .needs = needs,
     .score = score,
 };
 

@@ -37,6 +37,7 @@ SelectorNeeds SelectorNeeds::operator|(const SelectorNeeds& other) const {
   SelectorNeeds both = *this;
   if (other.observe > 0) both.reduce = other.reduce;
   both.observe = std::max(observe, other.observe);
+  both.neighbours = std::max(neighbours, other.neighbours);
   both.totals |= other.totals;
   both.query_moments |= other.query_moments;
   both.moments_from = std::max(moments_from, other.moments_from);

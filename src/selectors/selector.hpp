@@ -27,10 +27,15 @@ enum class GroupReduce : uint8_t { none, mean, max, sum };  // over the query he
 // The most rows that stand before the repeated part in a scoring pass: the instruction to repeat.
 inline constexpr uint32_t kMostInstruction = 128;
 
+inline constexpr uint32_t kEveryRow = UINT32_MAX;
+
 // What must be gathered for a selector. Nothing else is.
 struct SelectorNeeds {
   uint32_t observe = 0;  // column sums of probabilities over the last so many query rows
   GroupReduce reduce = GroupReduce::none;  // of these; none: one column sum per query head
+  // Rows before the first one that is judged whose column sums matter to its score. Where earlier
+  // rows were judged for good, those farther back may come as 0: attention need not look at them.
+  uint32_t neighbours = kEveryRow;
   bool totals = false;         // column sums over all query rows since a row was written
   bool query_moments = false;  // mean and covariance of the queries before RoPE
   uint32_t moments_from = 0;   // queries before this position do not count in them
@@ -58,6 +63,7 @@ struct SelectorView {
   uint32_t keep = 0;
   const float* columns = nullptr;  // [group_size or 1, rows] column sums of probabilities
   uint32_t query_rows = 0;         // how many query rows the sums run over
+  uint32_t columns_from = 0;  // rows before this one have no sums: what they score is for nothing
   // [rows] probabilities summed over all queries since the row was written, which are `tokens`
   // minus its position; mean of the group.
   const float* totals = nullptr;

@@ -47,7 +47,7 @@ double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, 
 namespace snapkv {
 
 SelectorNeeds needs(const Settings& settings) {
-  return {.observe = whole_of(settings, kObserve)};
+  return {.observe = whole_of(settings, kObserve), .neighbours = whole_of(settings, kKernel) / 2};
 }
 
 void score(const Settings& settings, const SelectorView& view, float* scores) {
@@ -63,7 +63,9 @@ void score(const Settings& settings, const SelectorView& view, float* scores) {
 
   const double scale = 1.0 / std::max<uint32_t>(view.query_rows, 1);
   float highest = 0;
-  for (uint32_t j = 0; j < judged; ++j) {
+  const uint32_t begin = std::min(view.columns_from, judged);
+  std::fill(scores, scores + begin, 0.0f);
+  for (uint32_t j = begin; j < judged; ++j) {
     double reduced = 0;
     for (uint32_t g = 0; g < view.group_size; ++g) {
       const float* columns = view.columns + size_t{g} * view.rows;

@@ -14,7 +14,7 @@ namespace skvis {
 namespace {
 
 SelectorNeeds needs(const Settings&) {
-  return {.observe = 1, .reduce = GroupReduce::mean};
+  return {.observe = 1, .reduce = GroupReduce::mean, .neighbours = 0};
 }
 
 // Of one KV head; settling takes the mean over the layer.

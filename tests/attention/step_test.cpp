@@ -242,7 +242,14 @@ TEST_F(Step, stored_queries_give_the_column_sums_of_the_last_rows) {
       const DecodedRows decoded(*sequence_, head);
       const size_t count = decoded.rows.size();
       std::vector<float> sums(shape.group_size() * count);
-      StoredAttention().column_sums(*sequence_, head, 20, GroupReduce::none, sums);
+      StoredAttention().column_sums(*sequence_, head, 20, GroupReduce::none, 0, sums);
+      // Over the newer rows alone, what attention divided by stands for the others.
+      std::vector<float> newer(sums.size(), -1.0f);
+      StoredAttention().column_sums(*sequence_, head, 20, GroupReduce::none, 60, newer);
+      for (size_t i = 0; i < sums.size(); ++i) {
+        const bool counts = decoded.rows[i % count].position >= 60;
+        EXPECT_EQ(newer[i], counts ? sums[i] : 0.0f) << i;
+      }
       for (uint32_t g = 0; g < shape.group_size(); ++g) {
         std::vector<double> expected(count);
         for (uint32_t position = 96 - 20; position < 96; ++position) {

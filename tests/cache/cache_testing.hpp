@@ -68,14 +68,18 @@ class GivenStatistics final : public AttentionStatistics {
     return static_cast<float>(mix(seed_, head, position) % 1000003) / 1000003.0f;
   }
   void column_sums(const SequenceCache& sequence, uint32_t head, uint32_t, GroupReduce,
-                   std::span<float> out) const override {
+                   uint32_t from, std::span<float> out) const override {
     const auto rows = live_rows(sequence, head, sequence.committed());
     for (size_t i = 0; i < out.size(); ++i) {
-      out[i] = sum(head, rows[i % rows.size()].position);
+      const uint32_t position = rows[i % rows.size()].position;
+      out[i] = nothing_before_ && position < from ? 0.0f : sum(head, position);
     }
   }
+  // Sums that the caller said it does not need are 0 from now on.
+  void leave_out() { nothing_before_ = true; }
 
  private:
+  bool nothing_before_ = false;
   uint64_t seed_;
 };
 

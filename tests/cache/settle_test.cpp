@@ -14,6 +14,7 @@ constexpr uint32_t kDim = 32;
 class Settling : public ::testing::Test {
  protected:
   void create(const std::string& plan, const CacheShape& shape = make_shape(2, 2, 2, kDim)) {
+    sequence_.reset();
     pool_ = std::make_unique<Pool>(std::move(Pool::create(16 << 20, 64 << 10)).value());
     auto layout = CacheLayout::create(make_plan(plan, shape), *pool_);
     ASSERT_TRUE(layout.ok()) << layout.error().message;
@@ -142,6 +143,26 @@ TEST_F(Settling, full_pages_stay_where_they_are) {
       if (entry.filled == kPageSlots) pages.push_back(entry.page);
     }
     EXPECT_EQ(pages.size(), tokens / kPageSlots);
+  }
+}
+
+// Under a ratio, attention need not look at rows that were judged before.
+TEST_F(Settling, column_sums_of_rows_judged_for_good_change_nothing) {
+  for (const std::string keep :
+       {R"("selector": "snapkv", "observe": 8, "kernel": 9)",
+        R"("selector": "snapkv", "observe": 8, "kernel": 5, "pool": "max", "budget": "ada")",
+        R"("selector": "chunk", "observe": 8, "chunk": 7)", R"("selector": "tova")"}) {
+    const std::string plan = plan_text("int8", "int8", R"("settle": 100, "sinks": 4, "exact": 8,
+        "keep": {"ratio": 0.4, )" + keep + "}");
+    statistics_ = GivenStatistics();
+    create(plan);
+    grow(530);
+    const auto whole = positions();
+    EXPECT_LT(whole[0].size(), 300u);
+    statistics_.leave_out();
+    create(plan);
+    grow(530);
+    EXPECT_EQ(positions(), whole) << keep;
   }
 }
 

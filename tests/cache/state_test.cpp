@@ -131,7 +131,7 @@ TEST_F(RowState, an_exact_duplicate_merges_without_loss) {
   }
   sequence_->commit(64);
   class NoColumns final : public AttentionStatistics {
-    void column_sums(const SequenceCache&, uint32_t, uint32_t, GroupReduce,
+    void column_sums(const SequenceCache&, uint32_t, uint32_t, GroupReduce, uint32_t,
                      std::span<float> out) const override {
       std::fill(out.begin(), out.end(), 0.0f);
     }

@@ -18,6 +18,8 @@ constexpr Matrix kMatrices[] = {
     {49152, 576}, {1536, 576}, {8192, 2048}, {2048, 8192}, {8192, 3072}};
 constexpr DType kSources[] = {DType::kBF16, DType::kF16, DType::kF32};
 constexpr size_t kPromptRows = 512;
+// Sequences that decode together, with BF16 activations.
+constexpr size_t kBatches[] = {4, 8, 16, 32};
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -61,6 +63,29 @@ double time_products(const DensePath& path, std::span<const Linear> linears, siz
   return seconds_since(start);
 }
 
+// Products of generated rows under --bf16, every copy read from memory.
+Json bench_batches(DensePath path, std::span<const Linear> linears, uint32_t repeats,
+                   ThreadPool& threads) {
+  path.mode = DenseMode::bf16;
+  double values = 0;
+  for (const Linear& linear : linears) {
+    values += static_cast<double>(linear.features() * linear.inputs());
+  }
+  Json batches = Json::array();
+  for (const size_t rows : kBatches) {
+    std::vector<double> seconds;
+    for (uint32_t repeat = 0; repeat < repeats; ++repeat) {
+      seconds.push_back(time_products(path, linears, rows, RowKind::generated, threads));
+    }
+    const double flops = 2.0 * static_cast<double>(rows) * values / median(seconds);
+    fmt::print("{:>21} generated rows, bf16: {:5.1f} GB/s of weights, {:4.0f} GFLOP/s\n", rows,
+               values * sizeof(BFloat16) / median(seconds) / 1e9, flops / 1e9);
+    std::fflush(stdout);
+    batches.push_back(Json{{"rows", rows}, {"flops", flops}});
+  }
+  return batches;
+}
+
 Result<Json> bench_matrix(const DensePath& path, WeightFormat format, const Matrix& matrix,
                           const DenseBench& options, ReadBandwidth& bandwidth,
                           ThreadPool& threads) {
@@ -88,13 +113,18 @@ Result<Json> bench_matrix(const DensePath& path, WeightFormat format, const Matr
       matrix.features, matrix.inputs, weight_format_name(format), median(rates) / 1e9,
       100 * median(shares), kPromptRows, median(flops) / 1e9);
   std::fflush(stdout);
+  Json batches = Json::array();
+  if (format == WeightFormat::bf16 && path.kernels->linear_bf16 != nullptr) {
+    batches = bench_batches(path, linears, options.repeats, threads);
+  }
   return Json{{"features", matrix.features},
               {"inputs", matrix.inputs},
               {"format", weight_format_name(format)},
               {"bytes_per_second", median(rates)},
               {"share_of_read_bandwidth", median(shares)},
               {"prompt_rows", kPromptRows},
-              {"prompt_flops", median(flops)}};
+              {"prompt_flops", median(flops)},
+              {"generated_batches", std::move(batches)}};
 }
 
 }  // namespace

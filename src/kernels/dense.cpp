@@ -6,6 +6,7 @@
 
 #include "kernels/portable/dense.hpp"
 #include "kernels/reference/dense.hpp"
+#include "kernels/x86/dense_amx.hpp"
 #include "kernels/x86/dense_bf16.hpp"
 
 namespace skvis {
@@ -26,7 +27,7 @@ std::span<const DenseKernels* const> dense_levels() {
   static const std::vector<const DenseKernels*> levels = [] {
     std::vector<const DenseKernels*> found;
     for (const DenseKernels* kernels :
-         {dense_avx512_bf16(), dense_avx512(), dense_avx2(), dense_neon()}) {
+         {dense_amx_bf16(), dense_avx512_bf16(), dense_avx512(), dense_avx2(), dense_neon()}) {
       if (kernels != nullptr) found.push_back(kernels);
     }
     found.push_back(&dense_reference());

@@ -107,7 +107,9 @@ inline __m512i join(__m512 even, __m512 odd) {
   return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-void round_weights(const LinearTile& tile, BFloat16* out) {
+}  // namespace
+
+void round_weights_to_bfloat16(const LinearTile& tile, BFloat16* out) {
   const size_t strips = (tile.features + kStripFeatures - 1) / kStripFeatures;
   const size_t steps = strips * tile.inputs / 2;  // strips follow one another without a gap
   for (size_t i = 0; i < steps; ++i) {
@@ -125,10 +127,12 @@ void round_weights(const LinearTile& tile, BFloat16* out) {
   }
 }
 
+namespace {
+
 void linear_bf16(const LinearTile& tile, BFloat16* scratch) {
   const std::byte* weights = tile.weights;
   if (tile.format != WeightFormat::bf16) {
-    round_weights(tile, scratch);
+    round_weights_to_bfloat16(tile, scratch);
     weights = reinterpret_cast<const std::byte*>(scratch);
   }
   const size_t blocks = (tile.rows + kMaxRows - 1) / kMaxRows;

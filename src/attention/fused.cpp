@@ -26,18 +26,6 @@ uint32_t sealed_pages_per_partial(size_t pages) {
 // since requests in one burst find no room. The first pages of a partial come in a burst.
 constexpr size_t kPagesAhead = 2;
 
-kernels::ElementType element_type(ExactType type) {
-  switch (type) {
-    case ExactType::f16:
-      return kernels::ElementType::f16;
-    case ExactType::bf16:
-      return kernels::ElementType::bf16;
-    case ExactType::f32:
-      break;
-  }
-  return kernels::ElementType::f32;
-}
-
 void mask_logits(float* logits, uint64_t live) {
   for (uint64_t dead = ~live; dead != 0; dead &= dead - 1) {
     logits[std::countr_zero(dead)] = kEmptyMaximum;

@@ -36,11 +36,12 @@ HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length
   for (size_t first = 0; first < rows_.size(); first += kPageSlots) {
     const size_t count = std::min<size_t>(kPageSlots, rows_.size() - first);
     decode_rows(sequence, head, Role::key, std::span(rows_).subspan(first, count), tile.data());
-    for (size_t channel = 0; channel < head_dim_; ++channel) {
-      for (size_t i = 0; i < count; ++i) {
-        columns_[channel * lanes_ + first + i] = tile[i * head_dim_ + channel];
-      }
-    }
+    kernels::active_kernels().transpose({.from = tile.data(),
+                                         .from_stride = head_dim_,
+                                         .rows = count,
+                                         .columns = head_dim_,
+                                         .to = columns_.data() + first,
+                                         .to_stride = lanes_});
   }
 }
 

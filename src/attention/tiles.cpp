@@ -61,16 +61,31 @@ class TileWalk {
     for (const PageEntry& entry : sequence_.head(query_.head).sealed.pages) {
       if (entry.live_from(begin(0)) == 0) continue;
       const std::byte* block = pool.data(entry.page);
-      head_.key.decode(head_.key_context, block, 0, entry.filled, scratch_.rows.data());
-      score(entry.filled);
+      sealed_keys(block, entry.filled);
       const bool windowed = begin(query_.rows - 1) > entry.first;
-      for (uint32_t row = 0; row < query_.rows; ++row) {
-        const uint64_t live = windowed ? entry.live_from(begin(row)) : entry.live;
-        weigh(row, entry.filled, live);
-      }
-      head_.value.decode(head_.value_context, block + head_.key_bytes, 0, entry.filled,
-                         scratch_.rows.data());
-      accumulate(entry.filled);
+      weigh(entry.filled,
+            [&](uint32_t row) { return windowed ? entry.live_from(begin(row)) : entry.live; });
+      sealed_values(block + head_.key_bytes, entry.filled);
+    }
+  }
+
+  void sealed_keys(const std::byte* block, uint32_t filled) {
+    if (head_.key.expands()) {
+      head_.key.codec->expand(head_.key_context, block, scratch_.columns.data());
+      score(kPageSlots, 0);
+    } else {
+      head_.key.decode(head_.key_context, block, 0, filled, scratch_.rows.data());
+      score_rows(filled);
+    }
+  }
+
+  void sealed_values(const std::byte* block, uint32_t filled) {
+    if (head_.value.expands() && filled == kPageSlots) {
+      head_.value.codec->expand(head_.value_context, block, scratch_.rows.data());
+      accumulate(filled, 0);
+    } else {
+      head_.value.decode(head_.value_context, block, 0, filled, scratch_.rows.data());
+      accumulate(filled, head_dim_);
     }
   }
 
@@ -91,36 +106,43 @@ class TileWalk {
     for (uint32_t i = 0; i < count; ++i) {
       load_exact(type, sequence_.exact_key(query_.head, base + i), head_dim_, rows + i * head_dim_);
     }
-    score(count);
-    for (uint32_t row = 0; row < query_.rows; ++row) {
+    score_rows(count);
+    weigh(count, [&](uint32_t row) {
       const uint32_t from = std::clamp(begin(row), base, base + count) - base;
       const uint32_t to = std::clamp(end(row), base, base + count) - base;
-      weigh(row, count, slot_bits(from, to) & live);
-    }
+      return slot_bits(from, to) & live;
+    });
     for (uint32_t i = 0; i < count; ++i) {
       load_exact(type, sequence_.exact_value(query_.head, base + i), head_dim_,
                  rows + i * head_dim_);
     }
-    accumulate(count);
+    accumulate(count, head_dim_);
   }
 
-  // Logits of all query rows with the `count` keys in scratch. Lanes are tokens.
-  void score(uint32_t count) {
-    const float* rows = scratch_.rows.data();
+  // Logits of all query rows with the `count` keys in scratch's rows, a lane for each.
+  void score_rows(uint32_t count) {
     float* columns = scratch_.columns.data();
     const auto lanes = static_cast<uint32_t>(round_up(count, kernels::kLaneMultiple));
-    for (size_t channel = 0; channel < head_dim_; ++channel) {
-      float* column = columns + channel * kPageSlots;
-      for (uint32_t token = 0; token < count; ++token) {
-        column[token] = rows[token * head_dim_ + channel];
-      }
-      for (uint32_t token = count; token < lanes; ++token) column[token] = 0;
+    kernels_.transpose({.from = scratch_.rows.data(),
+                        .from_stride = head_dim_,
+                        .rows = count,
+                        .columns = head_dim_,
+                        .to = columns,
+                        .to_stride = kPageSlots});
+    for (size_t channel = 0; channel < head_dim_ && count < lanes; ++channel) {
+      std::fill(columns + channel * kPageSlots + count, columns + channel * kPageSlots + lanes,
+                0.0f);
     }
+    score(lanes, kPageSlots);
+  }
+
+  // The same with keys that lie in columns already; `stride` as in kernels::ExactProduct.
+  void score(uint32_t lanes, size_t stride) {
     for (size_t row = 0; row < query_rows_; row += kernels::kMaxRows) {
-      product({.matrix = columns,
+      product({.matrix = scratch_.columns.data(),
                .lanes = lanes,
                .depth = head_dim_,
-               .row_stride = kPageSlots,
+               .row_stride = stride,
                .x = scratch_.query.data() + row * head_dim_,
                .x_stride = head_dim_,
                .rows = std::min(kernels::kMaxRows, query_rows_ - row),
@@ -131,23 +153,32 @@ class TileWalk {
     }
   }
 
-  // Logits of one row become weights; slots outside `visible` get none.
-  void weigh(uint32_t row, uint32_t count, uint64_t visible) {
-    for (size_t head = 0; head < group_; ++head) {
-      float* logits = scratch_.logits.data() + (row * group_ + head) * kPageSlots;
-      for (uint64_t hidden = slot_bits(0, count) & ~visible; hidden != 0; hidden &= hidden - 1) {
-        logits[std::countr_zero(hidden)] = kEmptyMaximum;
+  // Logits become weights; slots outside visible(row) get none.
+  template <typename Visible>
+  void weigh(uint32_t count, Visible visible) {
+    for (uint32_t row = 0; row < query_.rows; ++row) {
+      const uint64_t hidden = slot_bits(0, count) & ~visible(row);
+      if (hidden == 0) continue;
+      float* logits = scratch_.logits.data() + row * group_ * kPageSlots;
+      for (size_t head = 0; head < group_; ++head, logits += kPageSlots) {
+        for (uint64_t rest = hidden; rest != 0; rest &= rest - 1) {
+          logits[std::countr_zero(rest)] = kEmptyMaximum;
+        }
       }
-      partial_.add_logits(kernels_, row * group_ + head, 1, logits, kPageSlots, count);
+    }
+    for (size_t row = 0; row < query_rows_; row += kernels::kMaxRows) {
+      partial_.add_logits(kernels_, row, std::min(kernels::kMaxRows, query_rows_ - row),
+                          scratch_.logits.data() + row * kPageSlots, kPageSlots, count);
     }
   }
 
-  void accumulate(uint32_t count) {
+  // Adds the `count` values in scratch's rows; `stride` as in kernels::ExactProduct.
+  void accumulate(uint32_t count, size_t stride) {
     for (size_t row = 0; row < query_rows_; row += kernels::kMaxRows) {
       product({.matrix = scratch_.rows.data(),
                .lanes = head_dim_,
                .depth = count,
-               .row_stride = head_dim_,
+               .row_stride = stride,
                .x = scratch_.logits.data() + row * kPageSlots,
                .x_stride = kPageSlots,
                .rows = std::min(kernels::kMaxRows, query_rows_ - row),

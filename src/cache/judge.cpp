@@ -156,10 +156,13 @@ void Judge::average_scores(uint32_t layer) {
   }
 }
 
-void Judge::score_layer(uint32_t layer) {
+void Judge::score_layers(uint32_t first, uint32_t last) {
   const uint32_t heads = layout_.shape().kv_heads;
-  threads_.run(heads, [&](size_t i, size_t) { score(layer * heads + static_cast<uint32_t>(i)); });
-  if (plan_.keep.selector->per_layer) average_scores(layer);
+  threads_.run(size_t{last - first} * heads,
+               [&](size_t i, size_t) { score(first * heads + static_cast<uint32_t>(i)); });
+  for (uint32_t layer = first; layer < last && plan_.keep.selector->per_layer; ++layer) {
+    average_scores(layer);
+  }
 }
 
 std::vector<double> Judge::layer_scores(uint32_t layer) const {

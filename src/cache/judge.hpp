@@ -27,8 +27,9 @@ class Judge {
  public:
   Judge(SequenceCache& sequence, const AttentionStatistics& statistics, ThreadPool& threads);
 
-  // Scores the rows of a layer's heads; of all layers before count() where the budget needs scores.
-  void score_layer(uint32_t layer);
+  // Scores the rows of the heads of layers [first, last); of all layers before count() where the
+  // budget needs scores.
+  void score_layers(uint32_t first, uint32_t last);
   // Of a scored layer: the sum over its heads of the scores of the row at each position below
   // committed(); minus infinity where there is none. For choosing the rows of later layers.
   std::vector<double> layer_scores(uint32_t layer) const;

@@ -2,32 +2,15 @@
 #include "cache/layout.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/half.hpp"
+#include "kernels/table.hpp"
 
 namespace skvis {
 namespace {
 
 size_t pages_for(size_t rows, size_t slots) {
   return (rows + slots - 1) / slots;
-}
-
-template <typename Half16, Half16 (*convert)(float)>
-void store_16(const float* from, size_t count, std::byte* to) {
-  for (size_t i = 0; i < count; ++i) {
-    const Half16 value = convert(from[i]);
-    std::memcpy(to + i * sizeof value, &value, sizeof value);
-  }
-}
-
-template <typename Half16>
-void load_16(const std::byte* from, size_t count, float* to) {
-  for (size_t i = 0; i < count; ++i) {
-    Half16 value;
-    std::memcpy(&value, from + i * sizeof value, sizeof value);
-    to[i] = to_float(value);
-  }
 }
 
 // What this cache can store: rows of one head, each by itself, that need nothing but their page.
@@ -46,30 +29,29 @@ Result<void> check_code(const Code& code, const BlockContext& context) {
 
 }  // namespace
 
+kernels::ElementType element_type(ExactType type) {
+  switch (type) {
+    case ExactType::f16:
+      return kernels::ElementType::f16;
+    case ExactType::bf16:
+      return kernels::ElementType::bf16;
+    case ExactType::f32:
+      break;
+  }
+  return kernels::ElementType::f32;
+}
+
 size_t exact_bytes(ExactType type) {
-  return type == ExactType::f32 ? 4 : 2;
+  return kernels::element_bytes(element_type(type));
 }
 
 void store_exact(ExactType type, const float* from, size_t count, std::byte* to) {
-  switch (type) {
-    case ExactType::f16:
-      return store_16<Half, to_half>(from, count, to);
-    case ExactType::bf16:
-      return store_16<BFloat16, to_bfloat16>(from, count, to);
-    case ExactType::f32:
-      std::memcpy(to, from, count * sizeof(float));
-  }
+  kernels::active_kernels().store_elements[static_cast<size_t>(element_type(type))](from, count,
+                                                                                    to);
 }
 
 void load_exact(ExactType type, const std::byte* from, size_t count, float* to) {
-  switch (type) {
-    case ExactType::f16:
-      return load_16<Half>(from, count, to);
-    case ExactType::bf16:
-      return load_16<BFloat16>(from, count, to);
-    case ExactType::f32:
-      std::memcpy(to, from, count * sizeof(float));
-  }
+  kernels::active_kernels().load_elements[static_cast<size_t>(element_type(type))](from, count, to);
 }
 
 Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {

@@ -20,6 +20,7 @@
 #include "base/result.hpp"
 #include "cache/pool.hpp"
 #include "codecs/codec.hpp"
+#include "kernels/params.hpp"
 #include "plan/plan.hpp"
 
 namespace skvis {
@@ -28,6 +29,7 @@ namespace skvis {
 // several kilobytes in a row.
 inline constexpr uint32_t kOpenSlots = 32;
 
+kernels::ElementType element_type(ExactType type);
 size_t exact_bytes(ExactType type);  // of one element
 // [count] floats to and from exact rows. Rounds to nearest even.
 void store_exact(ExactType type, const float* from, size_t count, std::byte* to);

@@ -241,8 +241,10 @@ uint32_t Pool::slab_with_room(PageClass page_class) {
   free_slabs_.pop_back();
   Slab& slab = slabs_[index];
   slab.page_class = page_class;
+  if (slab.resident) idle_ -= slab_bytes_;
   // The first page that is touched brings a huge page's other ones along.
-  const bool whole = slab_bytes_ == kHugeSlabBytes;
+  const bool whole = slab.resident || slab_bytes_ == kHugeSlabBytes;
+  slab.resident = false;
   slab.pages.assign(info.per_slab, {.resident = whole});
   if (whole) idle_ += info.per_slab * info.stride;
   slab.free_pages.resize(info.per_slab);
@@ -254,6 +256,12 @@ uint32_t Pool::slab_with_room(PageClass page_class) {
 }
 
 PageId Pool::allocate(PageClass page_class, ReservationId reservation) {
+  const PageId page = claim(page_class, reservation);
+  if (page != kNoPage) std::memset(data(page), 0, classes_[page_class].stride);
+  return page;
+}
+
+PageId Pool::claim(PageClass page_class, ReservationId reservation) {
   if (!may_claim(reservation, page_class)) return kNoPage;
   const uint32_t index = slab_with_room(page_class);
   ClassInfo& info = classes_[page_class];
@@ -266,9 +274,7 @@ PageId Pool::allocate(PageClass page_class, ReservationId reservation) {
   if (slab.pages[slot].resident) idle_ -= info.stride;
   slab.pages[slot] = {.holders = 1, .charged = reservation, .resident = true};
   wasted_ += info.stride;
-  const PageId page = index << kIndexBits | slot;
-  std::memset(data(page), 0, info.stride);
-  return page;
+  return index << kIndexBits | slot;
 }
 
 bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
@@ -323,26 +329,33 @@ void Pool::give_back(PageId page) {
   --info.pages;
   slab.free_pages.push_back(page & ((1u << kIndexBits) - 1));
   info.partial.insert(index);
-  if (slab.free_pages.size() < info.per_slab) {
-    if (idle_ > kIdleBytes + (used_ + wasted_) / 32) return_idle_memory();
-    return;
-  }
-  for (const PageInfo& free_page : slab.pages) idle_ -= free_page.resident ? info.stride : 0;
+  if (slab.free_pages.size() == info.per_slab) free_slab(index);
+  if (idle_ > kIdleBytes + (used_ + wasted_) / 32) return_idle_memory();
+}
+
+// The slab is anyone's. Its memory stays for now: settling lets slabs go and takes them again at
+// every step, and memory from the system costs more than what is written there.
+void Pool::free_slab(uint32_t index) {
+  Slab& slab = slabs_[index];
+  ClassInfo& info = classes_[slab.page_class];
+  for (const PageInfo& page : slab.pages) idle_ -= page.resident ? info.stride : 0;
   info.partial.erase(index);
   info.capacity -= info.per_slab;
   wasted_ -= slab_bytes_ - info.per_slab * info.stride;
-  slab = {};
+  slab = {.resident = true};
+  idle_ += slab_bytes_;
   free_slabs_.push_back(index);
-  // The promise is "bytes really freed": the process's resident memory falls too.
-  ::madvise(memory_ + index * slab_bytes_, slab_bytes_, MADV_DONTNEED);
 }
 
-// Returns the memory of free pages in slabs that are still in use, as far as neighbouring free
-// pages cover whole pages of the system.
+// Returns the memory of free slabs, and of free pages in slabs that are still in use as far as
+// neighbouring ones cover whole pages of the system.
 void Pool::return_idle_memory() {
   static const auto system_page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   for (size_t index = 0; index < slabs_.size(); ++index) {
     Slab& slab = slabs_[index];
+    if (std::exchange(slab.resident, false)) {
+      ::madvise(memory_ + index * slab_bytes_, slab_bytes_, MADV_DONTNEED);
+    }
     if (slab.page_class == kNoClass || slab.free_pages.empty()) continue;
     const size_t stride = classes_[slab.page_class].stride;
     for (size_t first = 0; first < slab.pages.size();) {

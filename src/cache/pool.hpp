@@ -9,8 +9,8 @@
 // against one of its holders; the others keep room for it in their promises, since it will count
 // against them when that one leaves.
 //
-// Memory of freed pages goes back to the system with its slab. Where free pages of slabs still in
-// use add up to more than a few per cent, they are given back as well.
+// Memory of free slabs and free pages goes back to the system as soon as it adds up to more than
+// kIdleBytes and a few per cent of what is held; until then it is taken again without a page fault.
 //
 // Not thread-safe: the engine's thread owns the pool. Workers only touch the bytes of pages.
 #pragma once
@@ -86,6 +86,8 @@ class Pool {
   // A zeroed page without live slots, or kNoPage: only beyond the reservation, when no memory is
   // left that was not promised to others.
   PageId allocate(PageClass page_class, ReservationId reservation);
+  // The same with bytes of any value, for a worker to zero: that is most of what a page costs.
+  PageId claim(PageClass page_class, ReservationId reservation);
   // One more holder, who uses the slots of `live`. False, changing nothing: beyond the holder's
   // reservation, and no memory is left that was not promised to others.
   bool share(PageId page, ReservationId holder, uint64_t live);
@@ -135,8 +137,9 @@ class Pool {
   };
   struct Slab {
     PageClass page_class = kNoClass;
-    std::vector<PageInfo> pages;
-    std::vector<uint32_t> free_pages;
+    std::vector<PageInfo> pages = {};
+    std::vector<uint32_t> free_pages = {};
+    bool resident = false;  // of a free slab: its memory is still there
   };
   struct Promise {
     size_t quota = 0;
@@ -164,6 +167,7 @@ class Pool {
   void charge(ReservationId reservation, PageClass page_class, int held, int shared);
   uint32_t slab_with_room(PageClass page_class);
   void give_back(PageId page);
+  void free_slab(uint32_t index);
   void return_idle_memory();
 
   std::byte* memory_ = nullptr;
@@ -176,7 +180,7 @@ class Pool {
   std::unordered_map<PageId, Sharing> sharing_;
   size_t used_ = 0;
   size_t wasted_ = 0;
-  size_t idle_ = 0;  // bytes of free pages of slabs in use whose memory is still there
+  size_t idle_ = 0;  // bytes of free slabs, and free pages of others, whose memory is still there
 };
 
 }  // namespace skvis

@@ -2,7 +2,6 @@
 #include "cache/settle.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cassert>
 #include <cstring>
 
@@ -10,7 +9,8 @@
 
 namespace skvis {
 
-// One settling, layer by layer, so that only one layer's pages exist twice.
+// One settling. Layers go together, enough of them to keep every thread busy, for as long as old
+// and new pages find room side by side; a reservation has room for one layer's.
 class Settle {
  public:
   Settle(SequenceCache& sequence, const AttentionStatistics& statistics, ThreadPool& threads)
@@ -39,7 +39,9 @@ class Settle {
 
   void choose(uint32_t head);
   void arrange(uint32_t head);
-  Result<void> seal_layer(uint32_t layer);
+  uint32_t layers_together() const;
+  Result<void> seal_layers(uint32_t first, uint32_t last);
+  Result<void> fill_layers(uint32_t first, uint32_t last);
   bool allocate_layer(uint32_t layer);
   bool fill(uint32_t head);
   void move_state(uint32_t head);
@@ -57,6 +59,7 @@ class Settle {
   const uint32_t at_;        // the grid point: rows below it exist
   const uint32_t seal_end_;  // exact rows below it are encoded or dropped
   std::vector<HeadWork> work_;
+  bool replaced_ = false;  // do some layers have their new pages?
 };
 
 // Clears the masks of sealed rows that go, and lists the exact rows that get their code.
@@ -123,10 +126,10 @@ bool Settle::allocate_layer(uint32_t layer) {
     const size_t rows = work.moved.size() + work.fresh.size();
     work.pages.resize((rows + kPageSlots - 1) / kPageSlots);
     for (PageEntry& entry : work.pages) {
-      entry.page = pool_.allocate(layout_.head(index).sealed, sequence_.reservation());
+      entry.page = pool_.claim(layout_.head(index).sealed, sequence_.reservation());
       if (entry.page == kNoPage) return false;
       if (layout_.state_floats() == 0 || !layout_.head(index).selectable) continue;
-      entry.state = pool_.allocate(layout_.state_class(), sequence_.reservation());
+      entry.state = pool_.claim(layout_.state_class(), sequence_.reservation());
       if (entry.state == kNoPage) return false;
     }
   }
@@ -143,6 +146,7 @@ void Settle::free_new_pages(uint32_t layer) {
   const uint32_t heads = layout_.shape().kv_heads;
   for (uint32_t index = layer * heads; index < (layer + 1) * heads; ++index) {
     for (const PageEntry& entry : work_[index].pages) free_page(entry, 0);
+    work_[index].pages.clear();
   }
 }
 
@@ -169,6 +173,11 @@ bool Settle::fill(uint32_t index) {
   const HeadLayout& head = layout_.head(index);
   const size_t head_dim = layout_.shape().head_dim;
   judge_.merge(index, work.verdict);
+  for (const PageEntry& entry : work.pages) {
+    std::memset(pool_.data(entry.page), 0, pool_.page_bytes(head.sealed));
+    if (entry.state == kNoPage) continue;
+    std::memset(pool_.data(entry.state), 0, pool_.page_bytes(layout_.state_class()));
+  }
   move_state(index);
   std::vector<uint32_t> positions;
   const auto place = [&](size_t row) -> PageEntry& { return work.pages[row / kPageSlots]; };
@@ -260,46 +269,62 @@ void Settle::free_exact(uint32_t index) {
   }
 }
 
-Result<void> Settle::seal_layer(uint32_t layer) {
+// Heads differ in what there is to do: about eight for each thread even that out.
+uint32_t Settle::layers_together() const {
   const uint32_t heads = layout_.shape().kv_heads;
-  const uint32_t first = layer * heads;
-  const bool scored = plan_.drops() && plan_.keep.budget->needs_scores;
-  std::atomic<bool> finite{true};
-  if (plan_.drops() && !scored) judge_.score_layer(layer);
-  threads_.run(heads, [&](size_t i, size_t) {
-    const uint32_t index = first + static_cast<uint32_t>(i);
+  return static_cast<uint32_t>((8 * threads_.threads() + heads - 1) / heads);
+}
+
+Result<void> Settle::seal_layers(uint32_t first, uint32_t last) {
+  const uint32_t heads = layout_.shape().kv_heads;
+  if (plan_.drops() && !plan_.keep.budget->needs_scores) judge_.score_layers(first, last);
+  threads_.run((last - first) * heads, [&](size_t i, size_t) {
+    const uint32_t index = first * heads + static_cast<uint32_t>(i);
     choose(index);
     arrange(index);
   });
-  if (!allocate_layer(layer)) {
-    free_new_pages(layer);
-    return fail("KV memory is full: layer {} cannot be settled at token {}", layer, at_);
+  while (first < last) {
+    uint32_t end = first;
+    while (end < last && allocate_layer(end)) ++end;
+    if (end < last) free_new_pages(end);  // those that were found before room ran out
+    if (end == first)
+      return fail("KV memory is full: layer {} cannot be settled at token {}", first, at_);
+    SKVIS_CHECK(fill_layers(first, end));
+    first = end;
   }
-  threads_.run(heads, [&](size_t i, size_t) {
-    if (!fill(first + static_cast<uint32_t>(i))) finite.store(false, std::memory_order_relaxed);
+  return {};
+}
+
+// Writes the new pages of layers that have them all, and lets the old ones go.
+Result<void> Settle::fill_layers(uint32_t first, uint32_t last) {
+  const uint32_t heads = layout_.shape().kv_heads;
+  std::vector<uint8_t> filled(size_t{last - first} * heads);
+  threads_.run(filled.size(), [&](size_t i, size_t) {
+    filled[i] = fill(first * heads + static_cast<uint32_t>(i));
   });
-  if (!finite.load()) {
-    free_new_pages(layer);
+  const auto bad = std::find(filled.begin(), filled.end(), 0);
+  if (bad != filled.end()) {
+    for (uint32_t layer = first; layer < last; ++layer) free_new_pages(layer);
     return fail(
         "layer {}: a key or value before token {} is not finite or too large for its code; the "
         "model's weights are damaged or its activations overflow",
-        layer, at_);
+        first + static_cast<uint32_t>(bad - filled.begin()) / heads, at_);
   }
-  for (uint32_t index = first; index < first + heads; ++index) replace_pages(index);
+  for (uint32_t index = first * heads; index < last * heads; ++index) replace_pages(index);
+  replaced_ = true;
   return {};
 }
 
 Result<void> Settle::run() {
   const uint32_t layers = layout_.shape().layers;
   if (plan_.drops()) {
-    if (plan_.keep.budget->needs_scores) {
-      for (uint32_t layer = 0; layer < layers; ++layer) judge_.score_layer(layer);
-    }
+    if (plan_.keep.budget->needs_scores) judge_.score_layers(0, layers);
     judge_.count();
   }
-  for (uint32_t layer = 0; layer < layers; ++layer) {
-    if (auto sealed = seal_layer(layer); !sealed) {
-      sequence_.broken_ = layer > 0;
+  const uint32_t together = layers_together();
+  for (uint32_t layer = 0; layer < layers; layer += together) {
+    if (auto sealed = seal_layers(layer, std::min(layers, layer + together)); !sealed) {
+      sequence_.broken_ = replaced_;
       return sealed;
     }
   }

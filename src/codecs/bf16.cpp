@@ -6,7 +6,6 @@
 
 namespace skvis {
 
-constinit const Codec kBf16Codec =
-    ExactPhases<BFloat16, kernels::ElementType::bf16, to_bfloat16, to_float>::codec("bf16");
+constinit const Codec kBf16Codec = ExactPhases<BFloat16, kernels::ElementType::bf16>::codec("bf16");
 
 }  // namespace skvis

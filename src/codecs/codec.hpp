@@ -67,6 +67,9 @@ struct Codec {
   // RoPE whatever key_form is.
   void (*decode)(const BlockContext& context, const std::byte* block, uint32_t first_slot,
                  uint32_t count, float* rows) = nullptr;
+  // The whole block as floats that lie like exact elements (kernels/params.hpp), for codes whose
+  // elements lie so themselves. Null: rows come by decode only.
+  void (*expand)(const BlockContext& context, const std::byte* block, float* elements) = nullptr;
   // Copies one row's code, unchanged, from one block to another of the same head_dim and role;
   // their numbers of slots may differ.
   void (*copy_slot)(const BlockContext& from_context, const std::byte* from, uint32_t from_slot,
@@ -122,6 +125,7 @@ struct Code {
               std::byte* block) const;
   void decode(const BlockContext& context, const std::byte* block, uint32_t first_slot,
               uint32_t count, float* rows) const;
+  bool expands() const { return codec->expand != nullptr && transform == nullptr; }
   bool fused() const { return codec->score != nullptr && codec->accumulate != nullptr; }
   size_t query_bytes(const BlockContext& context, uint32_t rows) const;
   void prepare_query(const BlockContext& context, const float* q, uint32_t rows,

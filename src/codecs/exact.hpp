@@ -9,16 +9,16 @@
 #pragma once
 
 #include <array>
-#include <cmath>
+#include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "codecs/codec.hpp"
 #include "kernels/table.hpp"
 
 namespace skvis {
 
-template <typename Element, kernels::ElementType kType, Element (*from_float)(float),
-          float (*as_float)(Element)>
+template <typename Element, kernels::ElementType kType>
 struct ExactPhases {
   static size_t lanes(const BlockContext& context) {
     return context.role == Role::key ? context.slots : context.head_dim;
@@ -46,6 +46,19 @@ struct ExactPhases {
     }
   }
 
+  // Infinity and NaN have an exponent of ones.
+  static bool is_finite(const Element* row, size_t count) {
+    using Bits = std::conditional_t<sizeof(Element) == 4, uint32_t, uint16_t>;
+    constexpr Bits kExponent = kType == kernels::ElementType::f32   ? 0x7f800000
+                               : kType == kernels::ElementType::f16 ? 0x7c00
+                                                                    : 0x7f80;
+    bool finite = true;
+    for (size_t i = 0; i < count; ++i) {
+      finite &= (std::bit_cast<Bits>(row[i]) & kExponent) != kExponent;
+    }
+    return finite;
+  }
+
   static Result<void> supports(const BlockContext& context) {
     if (context.head_dim > 0 && context.head_dim % kernels::kLaneMultiple == 0 &&
         context.head_dim <= kMaxHeadDim) {
@@ -60,26 +73,31 @@ struct ExactPhases {
 
   static bool encode(const BlockContext& context, RowsView rows, uint32_t first_slot,
                      std::byte* block) {
+    const auto& store = kernels::active_kernels().store_elements[static_cast<size_t>(kType)];
     auto* elements = reinterpret_cast<Element*>(block);
-    for (size_t row = 0; row < rows.rows; ++row) {
-      const float* values = rows.row(row);
-      bool finite = true;
-      for_elements(context, first_slot + row, [&](size_t channel, size_t index) {
-        elements[index] = from_float(values[channel]);
-        finite = finite && std::isfinite(as_float(elements[index]));
-      });
-      if (!finite) return false;
+    std::array<Element, kMaxHeadDim> row;
+    for (size_t i = 0; i < rows.rows; ++i) {
+      store(rows.row(i), context.head_dim, row.data());
+      if (!is_finite(row.data(), context.head_dim)) return false;
+      for_elements(context, first_slot + i,
+                   [&](size_t channel, size_t index) { elements[index] = row[channel]; });
     }
     return true;
   }
   static void decode(const BlockContext& context, const std::byte* block, uint32_t first_slot,
                      uint32_t count, float* rows) {
+    const auto& load = kernels::active_kernels().load_elements[static_cast<size_t>(kType)];
     const auto* elements = reinterpret_cast<const Element*>(block);
-    for (size_t row = 0; row < count; ++row) {
-      float* out = rows + row * context.head_dim;
-      for_elements(context, first_slot + row,
-                   [=](size_t channel, size_t index) { out[channel] = as_float(elements[index]); });
+    std::array<Element, kMaxHeadDim> row;
+    for (size_t i = 0; i < count; ++i) {
+      for_elements(context, first_slot + i,
+                   [&](size_t channel, size_t index) { row[channel] = elements[index]; });
+      load(row.data(), context.head_dim, rows + i * context.head_dim);
     }
+  }
+  static void expand(const BlockContext& context, const std::byte* block, float* elements) {
+    kernels::active_kernels().load_elements[static_cast<size_t>(kType)](
+        block, size_t{context.slots} * context.head_dim, elements);
   }
   static void copy_slot(const BlockContext& from_context, const std::byte* from, uint32_t from_slot,
                         const BlockContext& to_context, std::byte* to, uint32_t to_slot) {
@@ -98,8 +116,7 @@ struct ExactPhases {
     for (size_t i = 0; i < block.size() / sizeof(Element); ++i) {
       Element element;
       std::memcpy(&element, block.data() + i * sizeof element, sizeof element);
-      if (!std::isfinite(as_float(element)))
-        return fail("element {} of the block is not finite", i);
+      if (!is_finite(&element, 1)) return fail("element {} of the block is not finite", i);
     }
     return {};
   }
@@ -144,6 +161,7 @@ struct ExactPhases {
             .block_bytes = block_bytes,
             .encode = encode,
             .decode = decode,
+            .expand = expand,
             .copy_slot = copy_slot,
             .validate = validate,
             .query_bytes = query_bytes,

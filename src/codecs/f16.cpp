@@ -6,7 +6,6 @@
 
 namespace skvis {
 
-constinit const Codec kF16Codec =
-    ExactPhases<Half, kernels::ElementType::f16, to_half, to_float>::codec("f16");
+constinit const Codec kF16Codec = ExactPhases<Half, kernels::ElementType::f16>::codec("f16");
 
 }  // namespace skvis

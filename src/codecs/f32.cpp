@@ -4,15 +4,7 @@
 #include "codecs/exact.hpp"
 
 namespace skvis {
-namespace {
 
-float same(float value) {
-  return value;
-}
-
-}  // namespace
-
-constinit const Codec kF32Codec =
-    ExactPhases<float, kernels::ElementType::f32, same, same>::codec("f32");
+constinit const Codec kF32Codec = ExactPhases<float, kernels::ElementType::f32>::codec("f32");
 
 }  // namespace skvis

@@ -65,7 +65,7 @@ Result<void> FilteredPrompt::read(std::span<const uint32_t> tokens) {
 std::vector<uint32_t> FilteredPrompt::best_rows(uint32_t layer, uint32_t count) const {
   const Plan& plan = sequence_.layout().plan();
   Judge judge(sequence_, statistics_, threads_);
-  judge.score_layer(layer);
+  judge.score_layers(layer, layer + 1);
   const std::vector<double> scores = judge.layer_scores(layer);
   const uint32_t end = sequence_.waiting_end();
   const uint32_t newest = end - std::min(end, newest_survivors(sequence_.layout()));

@@ -87,6 +87,16 @@ struct RowDots {
   size_t out_stride;
 };
 
+// Rows become columns: to[column][row] = from[row][column].
+struct Transposition {
+  const float* from;  // [rows][from_stride]
+  size_t from_stride;
+  size_t rows;
+  size_t columns;
+  float* to;  // [columns][to_stride], the first `rows` of each are written
+  size_t to_stride;
+};
+
 // The rows x of a code product, prepared by quantise_query or quantise_weights of the SAME table.
 // At the scalar level a row is `depth` floats. Elsewhere it holds integers, x = scale * n with
 // |n| <= 32512; for every four k, as 16-bit integers and as the bytes of n = 256 h + l:

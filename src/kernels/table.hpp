@@ -34,6 +34,11 @@ struct Kernels {
   void (*exact_product[kElementTypes])(const ExactProduct&);
   void (*row_dots[kElementTypes])(const RowDots&);
 
+  // Elements to floats and back, by ElementType, bit for bit as base/half.hpp says. Any count.
+  void (*load_elements[kElementTypes])(const void* from, size_t count, float* to);
+  void (*store_elements[kElementTypes])(const float* from, size_t count, void* to);
+  void (*transpose)(const Transposition&);
+
   // Products with codes, by CodeBits; x must have been prepared by this table.
   void (*code_dot[kCodeBits])(const CodeProduct&);
   void (*code_accumulate[kCodeBits])(const CodeProduct&);

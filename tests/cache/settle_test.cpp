@@ -277,8 +277,11 @@ TEST_F(Settling, turns_settle_at_every_prompts_end) {
 }
 
 TEST_F(Settling, rows_that_are_not_finite_are_refused_and_the_sequence_can_be_closed) {
-  for (const uint32_t bad_layer : {0u, 1u}) {
-    create(plan_text("int8", "int4", R"("settle": 64, "sinks": 4)"));
+  // More layers than settle together: those before the last ones have their new pages already.
+  constexpr uint32_t kLayers = 40;
+  for (const uint32_t bad_layer : {0u, kLayers - 1}) {
+    create(plan_text("int8", "int4", R"("settle": 64, "sinks": 4)"),
+           make_shape(kLayers, 2, 2, kDim));
     grow(128);
     ASSERT_TRUE(sequence_->append(64).ok());
     write_rows(*sequence_, 128, 192, [&](uint32_t head, Role role, uint32_t position, float* row) {

@@ -74,6 +74,26 @@ TEST_P(Contract, a_row_does_not_depend_on_its_company) {
   });
 }
 
+TEST_P(Contract, an_expanded_block_holds_the_decoded_rows_where_exact_elements_lie) {
+  if (!code_.expands()) return;
+  for_shapes([&](const BlockContext& context) {
+    const auto rows = make_rows(Rows::outlier_channels, 64, context.head_dim, 6);
+    Block block(code_, context);
+    ASSERT_TRUE(block.encode(rows.data(), 64));
+    std::vector<float> decoded(rows.size()), expanded(rows.size());
+    code_.decode(context, block.bytes.data(), 0, 64, decoded.data());
+    code_.codec->expand(context, block.bytes.data(), expanded.data());
+    for (uint32_t slot = 0; slot < 64; ++slot) {
+      for (uint32_t channel = 0; channel < context.head_dim; ++channel) {
+        const size_t index = context.role == Role::key
+                                 ? kernels::exact_index(64, context.head_dim, slot, channel)
+                                 : kernels::exact_index(context.head_dim, 64, channel, slot);
+        ASSERT_EQ(expanded[index], decoded[slot * context.head_dim + channel]);
+      }
+    }
+  });
+}
+
 TEST_P(Contract, a_copied_code_is_unchanged_in_any_slot_of_any_page) {
   for_shapes([&](const BlockContext& context) {
     const auto rows = make_rows(Rows::heavy_tailed, 64, context.head_dim, 3);

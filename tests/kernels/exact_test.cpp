@@ -134,6 +134,56 @@ TEST_P(ExactKernels, dots_with_open_rows_equal_the_scalar_level) {
   }
 }
 
+TEST_P(ExactKernels, elements_become_floats_and_back_as_the_scalar_conversions_do) {
+  // Every half and a float beside each border between two halves, and the same of bfloat16; counts
+  // that are no multiple of a vector, and memory behind them that stays.
+  std::vector<float> floats;
+  for (uint32_t bits = 0; bits <= 0xffff; ++bits) {
+    for (const float value : {to_float(Half{static_cast<uint16_t>(bits)}),
+                              to_float(BFloat16{static_cast<uint16_t>(bits)})}) {
+      floats.insert(floats.end(), {value, std::nextafterf(value, kInfinity), value * 1.00048828125f,
+                                   value * 1.00390625f, std::nextafterf(value, -kInfinity)});
+    }
+  }
+  for (const ElementType type : {ElementType::f32, ElementType::f16, ElementType::bf16}) {
+    const auto t = static_cast<size_t>(type);
+    const size_t bytes = element_bytes(type);
+    for (const size_t count : {size_t{0}, size_t{1}, size_t{15}, size_t{64}, floats.size() - 3}) {
+      std::vector<uint8_t> expected(floats.size() * bytes, 0x5a), found = expected;
+      reference::store_elements(type, floats.data(), count, expected.data());
+      level_.store_elements[t](floats.data(), count, found.data());
+      EXPECT_EQ(expected, found) << "type " << t << ", count " << count;
+      std::vector<float> back(floats.size(), 7), found_back = back;
+      reference::load_elements(type, expected.data(), count, back.data());
+      level_.load_elements[t](expected.data(), count, found_back.data());
+      for (size_t i = 0; i < back.size(); ++i) {
+        if (std::isnan(back[i])) {
+          EXPECT_TRUE(std::isnan(found_back[i]));
+        } else {
+          EXPECT_EQ(back[i], found_back[i]);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ExactKernels, rows_become_columns_of_any_number) {
+  Inputs inputs(7);
+  for (const size_t rows : {0, 1, 3, 4, 17, 64}) {
+    for (const size_t columns : {1, 2, 8, 31, 64}) {
+      const std::vector<float> from = inputs.rows(rows, columns + 5);
+      std::vector<float> to(columns * (rows + 3), 7);
+      level_.transpose({from.data(), columns + 5, rows, columns, to.data(), rows + 3});
+      for (size_t column = 0; column < columns; ++column) {
+        for (size_t row = 0; row < rows + 3; ++row) {
+          EXPECT_EQ(to[column * (rows + 3) + row],
+                    row < rows ? from[row * (columns + 5) + column] : 7);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(ExactKernels, softmax_parts_equal_the_scalar_level_for_every_count) {
   Inputs inputs(4);
   for (size_t count = 0; count < 70; ++count) {

@@ -8,11 +8,13 @@
 #define SKVIS_DECLARE_TARGET(target)     \
   namespace skvis::kernels::target {     \
   void fill_exact(Kernels& table);       \
+  void fill_elements(Kernels& table);    \
   void fill_codes(Kernels& table);       \
   void fill_quantise(Kernels& table);    \
   void fill_softmax(Kernels& table);     \
   inline bool fill_all(Kernels& table) { \
     fill_exact(table);                   \
+    fill_elements(table);                \
     fill_codes(table);                   \
     fill_quantise(table);                \
     fill_softmax(table);                 \

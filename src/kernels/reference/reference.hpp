@@ -12,6 +12,9 @@ Kernels scalar_kernels();
 
 void exact_product(ElementType type, const ExactProduct& p);
 void row_dots(ElementType type, const RowDots& p);
+void load_elements(ElementType type, const void* from, size_t count, float* to);
+void store_elements(ElementType type, const float* from, size_t count, void* to);
+void transpose(const Transposition& p);
 void code_dot(CodeBits bits, const CodeProduct& p);
 void code_accumulate(CodeBits bits, const CodeProduct& p);
 void quantise_query(const QuantiseQuery& p);

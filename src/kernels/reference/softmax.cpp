@@ -29,6 +29,14 @@ template <ElementType type>
 void row_dots_of(const RowDots& p) {
   row_dots(type, p);
 }
+template <ElementType type>
+void load_elements_of(const void* from, size_t count, float* to) {
+  load_elements(type, from, count, to);
+}
+template <ElementType type>
+void store_elements_of(const float* from, size_t count, void* to) {
+  store_elements(type, from, count, to);
+}
 template <CodeBits bits>
 void code_dot_of(const CodeProduct& p) {
   code_dot(bits, p);
@@ -82,6 +90,11 @@ Kernels scalar_kernels() {
                         exact_product_of<ElementType::bf16>},
       .row_dots = {row_dots_of<ElementType::f32>, row_dots_of<ElementType::f16>,
                    row_dots_of<ElementType::bf16>},
+      .load_elements = {load_elements_of<ElementType::f32>, load_elements_of<ElementType::f16>,
+                        load_elements_of<ElementType::bf16>},
+      .store_elements = {store_elements_of<ElementType::f32>, store_elements_of<ElementType::f16>,
+                         store_elements_of<ElementType::bf16>},
+      .transpose = transpose,
       .code_dot = {code_dot_of<CodeBits::eight>, code_dot_of<CodeBits::four>},
       .code_accumulate = {code_accumulate_of<CodeBits::eight>, code_accumulate_of<CodeBits::four>},
       .quantise_query = quantise_query,

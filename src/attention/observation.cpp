@@ -35,6 +35,7 @@ void add_query_moments(const ObservedSlice& slice) {
 void add_totals(const kernels::Kernels& kernels, const ObservedSlice& slice) {
   const CacheLayout& layout = slice.sequence->layout();
   const size_t group = layout.shape().group_size();
+  const size_t head_dim = layout.shape().head_dim;
   const HeadKeys keys(*slice.sequence, slice.head, slice.position + slice.rows);
   const size_t count = keys.rows().size();
   std::vector<float*> targets;
@@ -43,11 +44,17 @@ void add_totals(const kernels::Kernels& kernels, const ObservedSlice& slice) {
     targets.push_back(row_state(*slice.sequence, slice.head, row));
     sums.push_back(*targets.back());
   }
-  std::vector<float> probabilities(group * count);
+  std::vector<float> q(HeadKeys::kTogether * group * head_dim);
+  std::vector<float> probabilities(HeadKeys::kTogether * group * keys.stride());
+  std::vector<HeadKeys::Range> sees;
   for (uint32_t row = 0; row < slice.rows; ++row) {
-    const uint32_t end = slice.block_end > 0 ? slice.block_end : slice.position + row + 1;
-    keys.probabilities(kernels, slice.q + row * slice.q_stride, 0, end, nullptr, probabilities);
-    add_columns(probabilities, group, GroupReduce::mean, sums);
+    std::copy_n(slice.q + row * slice.q_stride, group * head_dim,
+                q.data() + sees.size() * group * head_dim);
+    sees.push_back({0, slice.block_end > 0 ? slice.block_end : slice.position + row + 1});
+    if (sees.size() < HeadKeys::kTogether && row + 1 < slice.rows) continue;
+    keys.probabilities(kernels, {q.data(), sees, nullptr}, probabilities.data());
+    keys.add_columns(kernels, probabilities.data(), sees.size(), GroupReduce::mean, sums);
+    sees.clear();
   }
   for (size_t i = 0; i < count; ++i) *targets[i] = sums[i];
 }

@@ -45,58 +45,66 @@ HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length
   }
 }
 
-void HeadKeys::probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin,
-                             uint32_t end, const float* log_sum_exp,
-                             std::span<float> probabilities) const {
-  const size_t count = rows_.size();
-  const auto visible = [&](size_t i) {
-    return rows_[i].position >= begin && rows_[i].position < end;
-  };
-  std::vector<float> logits(kernels::kMaxRows * lanes_);
-  for (size_t row = 0; row < group_; row += kernels::kMaxRows) {
-    const size_t rows = std::min(kernels::kMaxRows, group_ - row);
+void HeadKeys::probabilities(const kernels::Kernels& kernels, const Queries& queries,
+                             float* out) const {
+  const size_t query_rows = queries.sees.size() * group_;
+  for (size_t row = 0; row < query_rows; row += kernels::kMaxRows) {
     kernels.exact_product[static_cast<size_t>(kernels::ElementType::f32)](
         {.matrix = columns_.data(),
          .lanes = lanes_,
          .depth = head_dim_,
          .row_stride = lanes_,
-         .x = q + row * head_dim_,
+         .x = queries.q + row * head_dim_,
          .x_stride = head_dim_,
-         .rows = rows,
-         .out = logits.data(),
+         .rows = std::min(kernels::kMaxRows, query_rows - row),
+         .out = out + row * lanes_,
          .out_stride = lanes_,
          .add = false,
          .prefetch = nullptr});
-    for (size_t r = 0; r < rows; ++r) {
-      float* row_logits = logits.data() + r * lanes_;
-      for (size_t i = 0; i < count; ++i) {
-        if (!visible(i)) row_logits[i] = kEmptyMaximum;
-      }
-      const bool given = log_sum_exp != nullptr;
-      const float shift = given ? log_sum_exp[row + r] : kernels.row_max(row_logits, count);
-      const float sum = kernels.exp_sum(row_logits, count, shift);
-      const float factor = given ? 1.0f : sum > 0 ? 1.0f / sum : 0.0f;
-      for (size_t i = 0; i < count; ++i) {
-        probabilities[(row + r) * count + i] = row_logits[i] * factor;
-      }
+  }
+  for (size_t row = 0; row < query_rows; ++row) {
+    const Range& sees = queries.sees[row / group_];
+    const size_t first = first_at(sees.begin);
+    const size_t last = std::max(first, first_at(sees.end));
+    float* logits = out + row * lanes_;
+    std::fill(logits, logits + first, 0.0f);
+    std::fill(logits + last, logits + lanes_, 0.0f);
+    const size_t count = last - first;
+    logits += first;
+    if (queries.log_sum_exp != nullptr) {
+      kernels.exp_sum(logits, count, queries.log_sum_exp[row]);
+      continue;
     }
+    const float sum = kernels.exp_sum(logits, count, kernels.row_max(logits, count));
+    kernels.scale(logits, count, sum > 0 ? 1.0f / sum : 0.0f);
   }
 }
 
-void add_columns(std::span<const float> probabilities, size_t group, GroupReduce reduce,
-                 std::span<float> sums) {
-  const size_t count = probabilities.size() / group;
-  if (reduce == GroupReduce::none) {
-    for (size_t i = 0; i < probabilities.size(); ++i) sums[i] += probabilities[i];
-    return;
-  }
-  for (size_t i = 0; i < count; ++i) {
-    float value = 0;
-    for (size_t head = 0; head < group; ++head) {
-      const float probability = probabilities[head * count + i];
-      value = reduce == GroupReduce::max ? std::max(value, probability) : value + probability;
+// The index of the first row at `position` or behind it.
+size_t HeadKeys::first_at(uint32_t position) const {
+  return static_cast<size_t>(std::ranges::lower_bound(rows_, position, {}, &LiveRow::position) -
+                             rows_.begin());
+}
+
+void HeadKeys::add_columns(const kernels::Kernels& kernels, const float* probabilities,
+                           size_t positions, GroupReduce reduce, std::span<float> sums) const {
+  const size_t count = rows_.size();
+  for (size_t i = 0; i < positions; ++i, probabilities += group_ * lanes_) {
+    if (reduce == GroupReduce::max) {
+      for (size_t j = 0; j < count; ++j) {
+        float highest = 0;
+        for (size_t head = 0; head < group_; ++head) {
+          highest = std::max(highest, probabilities[head * lanes_ + j]);
+        }
+        sums[j] += highest;
+      }
+      continue;
     }
-    sums[i] += reduce == GroupReduce::mean ? value / static_cast<float>(group) : value;
+    const float factor = reduce == GroupReduce::mean ? 1.0f / static_cast<float>(group_) : 1.0f;
+    const size_t list = reduce == GroupReduce::none ? count : 0;
+    for (size_t head = 0; head < group_; ++head) {
+      kernels.add_scaled(sums.data() + head * list, probabilities + head * lanes_, count, factor);
+    }
   }
 }
 
@@ -111,18 +119,24 @@ void StoredAttention::column_sums(const SequenceCache& sequence, uint32_t head, 
   const HeadKeys keys(sequence, head, length, from);
   const size_t count = keys.rows().size();
   const size_t lists = reduce == GroupReduce::none ? group : 1;
-  std::vector<float> q(group * shape.head_dim);
-  std::vector<float> probabilities(group * count);
   std::vector<float> sums(lists * count);
+  std::vector<float> q(HeadKeys::kTogether * group * shape.head_dim);
+  std::vector<float> log_sum_exp(HeadKeys::kTogether * group);
+  std::vector<float> probabilities(HeadKeys::kTogether * group * keys.stride());
+  std::vector<HeadKeys::Range> sees;
   for (uint32_t position = length - query_rows; position < length; ++position) {
     const std::byte* stored =
         sequence.observed_queries(id.layer, position) + id.head * group * layout.exact_row_bytes();
-    load_exact(layout.plan().exact_type, stored, q.size(), q.data());
-    for (float& value : q) value *= shape.attention_scale;
-    const uint32_t begin = window_begin(layout.head(head).window, position);
-    keys.probabilities(kernels, q.data(), begin, position + 1,
-                       sequence.observed_sums(id.layer, position) + id.head * group, probabilities);
-    add_columns(probabilities, group, reduce, sums);
+    load_exact(layout.plan().exact_type, stored, group * shape.head_dim,
+               q.data() + sees.size() * group * shape.head_dim);
+    std::copy_n(sequence.observed_sums(id.layer, position) + id.head * group, group,
+                log_sum_exp.data() + sees.size() * group);
+    sees.push_back({window_begin(layout.head(head).window, position), position + 1});
+    if (sees.size() < HeadKeys::kTogether && position + 1 < length) continue;
+    kernels.scale(q.data(), sees.size() * group * shape.head_dim, shape.attention_scale);
+    keys.probabilities(kernels, {q.data(), sees, log_sum_exp.data()}, probabilities.data());
+    keys.add_columns(kernels, probabilities.data(), sees.size(), reduce, sums);
+    sees.clear();
   }
   // Rows before `from` come first in every list.
   const size_t stride = out.size() / lists;

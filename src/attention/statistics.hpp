@@ -28,24 +28,41 @@ class HeadKeys {
   HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length, uint32_t from = 0);
   std::span<const LiveRow> rows() const { return rows_; }
 
-  // Softmax over the visible rows: probabilities [group_size, rows().size()] of one query position.
-  // q: [group_size, head_dim] rotated and scaled. Sees positions [begin, end). log_sum_exp
-  // [group_size], if not null, is what attention found over all rows of the head, so that these
-  // keys may be some of them.
-  void probabilities(const kernels::Kernels& kernels, const float* q, uint32_t begin, uint32_t end,
-                     const float* log_sum_exp, std::span<float> probabilities) const;
+  // Queries of some positions: q [positions * group_size, head_dim], rotated and scaled. Position i
+  // sees rows at positions [sees[i].begin, sees[i].end). log_sum_exp [positions * group_size], if
+  // not null, is what attention found over all rows of the head, so that these keys may be some of
+  // them.
+  struct Range {
+    uint32_t begin = 0;
+    uint32_t end = 0;
+  };
+  struct Queries {
+    const float* q = nullptr;
+    std::span<const Range> sees;
+    const float* log_sum_exp = nullptr;
+  };
+  // Floats from one row of probabilities to the next: rows().size() rounded up.
+  size_t stride() const { return lanes_; }
+  // Softmax over the rows that a query sees, 0 elsewhere: out [positions * group_size, stride()].
+  void probabilities(const kernels::Kernels& kernels, const Queries& queries, float* out) const;
+
+  // sums [group_size or 1, rows().size()] += such probabilities of some positions, reduced over the
+  // group.
+  void add_columns(const kernels::Kernels& kernels, const float* probabilities, size_t positions,
+                   GroupReduce reduce, std::span<float> sums) const;
+
+  // Positions that are worth asking for together.
+  static constexpr size_t kTogether = kernels::kMaxRows;
 
  private:
+  size_t first_at(uint32_t position) const;
+
   size_t group_ = 0;
   size_t head_dim_ = 0;
   size_t lanes_ = 0;  // rows rounded up
   std::vector<LiveRow> rows_;
   std::vector<float> columns_;  // [head_dim, lanes] keys, transposed
 };
-
-// sums [group_size or 1, rows] += the probabilities of one query position, reduced over the group.
-void add_columns(std::span<const float> probabilities, size_t group, GroupReduce reduce,
-                 std::span<float> sums);
 
 // The statistics that settle asks for, from the queries that the sequence observed.
 class StoredAttention : public AttentionStatistics {

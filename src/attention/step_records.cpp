@@ -122,7 +122,7 @@ void AttentionStep::State::record_probabilities(uint32_t layer, uint32_t owner) 
       const uint32_t head = shape.index({owner, static_cast<uint32_t>(kv_head)});
       const HeadKeys keys(*slice.sequence, head, slice.sequence->length());
       const size_t count = keys.rows().size();
-      std::vector<float> probabilities(group * count);
+      std::vector<float> probabilities(group * keys.stride());
       std::vector<float>& sums = record.columns[kv_head];
       if (requests.columns != QueryRows::none) {
         sums.assign((requests.reduce == GroupReduce::none ? group : 1) * count, 0.0f);
@@ -132,14 +132,17 @@ void AttentionStep::State::record_probabilities(uint32_t layer, uint32_t owner) 
         if (!summed && !each_row) continue;
         const float* q_row =
             q.data() + (slice.first_row + row) * q_width() + kv_head * group * shape.head_dim;
-        keys.probabilities(
-            *kernels, q_row,
+        const HeadKeys::Range sees{
             window_begin(slice.sequence->layout().head(head).window, position(i, row)),
-            visible_end(i, row), nullptr, probabilities);
-        if (summed) add_columns(probabilities, group, requests.reduce, sums);
-        if (each_row) {
-          record.probabilities[kv_head].insert(record.probabilities[kv_head].end(),
-                                               probabilities.begin(), probabilities.end());
+            visible_end(i, row)};
+        keys.probabilities(*kernels, {q_row, {&sees, 1}, nullptr}, probabilities.data());
+        if (summed) {
+          keys.add_columns(*kernels, probabilities.data(), 1, requests.reduce, sums);
+        }
+        for (size_t g = 0; g < group && each_row; ++g) {
+          const float* of_head = probabilities.data() + g * keys.stride();
+          record.probabilities[kv_head].insert(record.probabilities[kv_head].end(), of_head,
+                                               of_head + count);
         }
       }
     });

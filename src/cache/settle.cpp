@@ -43,6 +43,7 @@ class Settle {
   Result<void> seal_layers(uint32_t first, uint32_t last);
   Result<void> fill_layers(uint32_t first, uint32_t last);
   bool allocate_layer(uint32_t layer);
+  size_t begin_pages(uint32_t head);
   bool fill(uint32_t head);
   void move_state(uint32_t head);
   void free_page(const PageEntry& entry, uint64_t live);
@@ -166,6 +167,31 @@ void Settle::move_state(uint32_t index) {
   }
 }
 
+// Empties the new pages of a head. Returns how many rows are in place already: a last page whose
+// rows all stay is copied whole and goes on.
+size_t Settle::begin_pages(uint32_t index) {
+  const HeadWork& work = work_[index];
+  const size_t bytes = pool_.page_bytes(layout_.head(index).sealed);
+  size_t in_place = 0;
+  if (!work.moved.empty()) {
+    const uint32_t page = work.moved.front().page;
+    const PageEntry& old = sequence_.head(index).sealed.pages[page];
+    if (page == work.rebuild_from && old.live == work.live[page] &&
+        old.live == slot_bits(0, old.filled)) {
+      in_place = old.filled;
+      std::memcpy(pool_.data(work.pages[0].page), pool_.data(old.page), bytes);
+    }
+  }
+  for (size_t i = in_place > 0 ? 1 : 0; i < work.pages.size(); ++i) {
+    std::memset(pool_.data(work.pages[i].page), 0, bytes);
+  }
+  for (const PageEntry& entry : work.pages) {
+    if (entry.state == kNoPage) continue;
+    std::memset(pool_.data(entry.state), 0, pool_.page_bytes(layout_.state_class()));
+  }
+  return in_place;
+}
+
 // Writes the new pages of a head. Runs on a worker; touches nothing but these pages, and rows that
 // others merge into.
 bool Settle::fill(uint32_t index) {
@@ -173,23 +199,20 @@ bool Settle::fill(uint32_t index) {
   const HeadLayout& head = layout_.head(index);
   const size_t head_dim = layout_.shape().head_dim;
   judge_.merge(index, work.verdict);
-  for (const PageEntry& entry : work.pages) {
-    std::memset(pool_.data(entry.page), 0, pool_.page_bytes(head.sealed));
-    if (entry.state == kNoPage) continue;
-    std::memset(pool_.data(entry.state), 0, pool_.page_bytes(layout_.state_class()));
-  }
+  const size_t in_place = begin_pages(index);
   move_state(index);
   std::vector<uint32_t> positions;
   const auto place = [&](size_t row) -> PageEntry& { return work.pages[row / kPageSlots]; };
   for (size_t i = 0; i < work.moved.size(); ++i) {
     const LiveRow& row = work.moved[i];
+    positions.push_back(row.position);
+    if (i < in_place) continue;
     const std::byte* from = pool_.data(sequence_.head(index).sealed.pages[row.page].page);
     std::byte* to = pool_.data(place(i).page);
     const auto slot = static_cast<uint32_t>(i % kPageSlots);
     head.key.codec->copy_slot(head.key_context, from, row.slot, head.key_context, to, slot);
     head.value.codec->copy_slot(head.value_context, from + head.key_bytes, row.slot,
                                 head.value_context, to + head.key_bytes, slot);
-    positions.push_back(row.position);
   }
   std::vector<float> rows(kPageSlots * head_dim);
   const ExactType type = plan_.exact_type;

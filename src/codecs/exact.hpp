@@ -8,6 +8,7 @@
 // token and query head.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -75,12 +76,41 @@ struct ExactPhases {
                      std::byte* block) {
     const auto& store = kernels::active_kernels().store_elements[static_cast<size_t>(kType)];
     auto* elements = reinterpret_cast<Element*>(block);
+    if (context.role == Role::key) return encode_keys(context, rows, first_slot, elements);
     std::array<Element, kMaxHeadDim> row;
     for (size_t i = 0; i < rows.rows; ++i) {
       store(rows.row(i), context.head_dim, row.data());
       if (!is_finite(row.data(), context.head_dim)) return false;
       for_elements(context, first_slot + i,
                    [&](size_t channel, size_t index) { elements[index] = row[channel]; });
+    }
+    return true;
+  }
+  // Rows of one tile of lanes are turned together: a row alone would touch every line of the tile.
+  static bool encode_keys(const BlockContext& context, RowsView rows, uint32_t first_slot,
+                          Element* elements) {
+    const kernels::Kernels& kernels = kernels::active_kernels();
+    std::array<float, kMaxHeadDim * kernels::kTileLanes> turned;
+    std::array<Element, kMaxHeadDim * kernels::kTileLanes> stored;
+    for (size_t i = 0; i < rows.rows;) {
+      const size_t slot = first_slot + i;
+      const size_t tile = slot / kernels::kTileLanes * kernels::kTileLanes;
+      const size_t width = kernels::tile_width(context.slots, tile);
+      const size_t count = std::min(rows.rows - i, tile + width - slot);
+      kernels.transpose({.from = rows.row(i),
+                         .from_stride = rows.stride,
+                         .rows = count,
+                         .columns = context.head_dim,
+                         .to = turned.data(),
+                         .to_stride = count});
+      kernels.store_elements[static_cast<size_t>(kType)](turned.data(), count * context.head_dim,
+                                                         stored.data());
+      if (!is_finite(stored.data(), count * context.head_dim)) return false;
+      Element* to = elements + tile * context.head_dim + (slot - tile);
+      for (size_t channel = 0; channel < context.head_dim; ++channel) {
+        std::copy_n(stored.data() + channel * count, count, to + channel * width);
+      }
+      i += count;
     }
     return true;
   }

@@ -71,6 +71,13 @@ TEST_P(Contract, a_row_does_not_depend_on_its_company) {
       ASSERT_TRUE(apart.encode(rows.data() + slot * context.head_dim, 1, slot));
     }
     EXPECT_TRUE(together.same_bytes(apart));
+    Block in_runs(code_, context);  // across the borders of tiles
+    uint32_t slot = 0;
+    for (const uint32_t count : {5, 37, 6, 16}) {
+      ASSERT_TRUE(in_runs.encode(rows.data() + slot * context.head_dim, count, slot));
+      slot += count;
+    }
+    EXPECT_TRUE(together.same_bytes(in_runs));
   });
 }
 

@@ -329,16 +329,6 @@ Result<size_t> memory_of_full(Engine& engine, const MultiturnBench& options) {
   return memory;
 }
 
-// Memory that a machine hands out for the first time may be slow to touch, on virtual machines by a
-// factor of twenty. All plans are to find it as a server does that has run for a while.
-Result<void> touch_memory(size_t bytes) {
-  SKVIS_TRY(Pool pool, Pool::create(bytes));
-  SKVIS_TRY(const PageClass page, pool.page_class(size_t{16} << 10, kPageSlots));
-  while (pool.allocate(page, kUnreserved) != kNoPage) {
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<Json> bench_multiturn(Engine& engine, const MultiturnBench& options,
@@ -352,11 +342,12 @@ Result<Json> bench_multiturn(Engine& engine, const MultiturnBench& options,
       "memory {}\n",
       sized.conversations, sized.turns, sized.context, sized.fresh, sized.answer,
       bytes(sized.kv_memory));
-  SKVIS_CHECK(touch_memory(sized.kv_memory));
   Json plans = Json::array();
   std::optional<PlanReport> first;
   for (const std::string& plan : sized.plans) {
     SKVIS_TRY(const auto planned, engine.with_plan(plan, sized.kv_memory));
+    // As a server finds its memory that has run for a while.
+    planned->pool().populate();
     SKVIS_TRY(PlanReport report, Workload(*planned, sized, progress).run(plan));
     if (!first) first = report;
     print_report(report, *first);

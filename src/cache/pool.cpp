@@ -74,6 +74,14 @@ Pool::~Pool() {
   if (memory_ != nullptr) ::munmap(memory_, budget());
 }
 
+bool Pool::populate() {
+#ifdef MADV_POPULATE_WRITE
+  return ::madvise(memory_, budget(), MADV_POPULATE_WRITE) == 0;
+#else
+  return false;
+#endif
+}
+
 PoolFigures Pool::figures() const {
   PoolFigures figures{.used = used_, .wasted = wasted_};
   for (const ClassInfo& info : classes_) figures.reserved += info.promised * info.stride;

@@ -64,6 +64,10 @@ class Pool {
   Pool& operator=(Pool&&) = delete;
   ~Pool();
 
+  // Has the system hand out all memory now instead of page by page when it is touched, which on
+  // virtual machines may take many times as long as using it. False: the system cannot.
+  bool populate();
+
   size_t budget() const { return slabs_.size() * slab_bytes_; }
   PoolFigures figures() const;
 

@@ -326,6 +326,18 @@ void expect_resident(const Pool& pool, size_t before) {
   EXPECT_NEAR(resident, held, 0.05 * held + (16 << 20));
 }
 
+TEST(Pool, populated_memory_is_resident_and_counts_as_free) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers keep shadow memory of their own";
+#endif
+  if (available_memory() < size_t{200} << 20) GTEST_SKIP() << "not enough free memory";
+  const size_t before = resident_memory();
+  Pool pool = make_pool(100, Pool::kSlabBytes);
+  if (!pool.populate()) GTEST_SKIP() << "this system populates no memory";
+  EXPECT_GE(resident_memory() - before, pool.budget());
+  EXPECT_EQ(pool.figures(), (PoolFigures{.free = pool.budget()}));
+}
+
 TEST(Pool, resident_memory_follows_the_figures_while_it_fills_and_empties) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "sanitizers keep shadow memory of their own";

@@ -29,7 +29,7 @@ HeadKeys::HeadKeys(const SequenceCache& sequence, uint32_t head, uint32_t length
     : group_(sequence.layout().shape().group_size()),
       head_dim_(sequence.layout().shape().head_dim),
       rows_(live_rows(sequence, head, length)) {
-  std::erase_if(rows_, [&](const LiveRow& row) { return row.position < from; });
+  rows_.erase(rows_.begin(), rows_.begin() + static_cast<ptrdiff_t>(first_row_at(rows_, from)));
   lanes_ = round_up(rows_.size(), kernels::kLaneMultiple);
   columns_.resize(lanes_ * head_dim_);
   std::vector<float> tile(kPageSlots * head_dim_);
@@ -64,8 +64,8 @@ void HeadKeys::probabilities(const kernels::Kernels& kernels, const Queries& que
   }
   for (size_t row = 0; row < query_rows; ++row) {
     const Range& sees = queries.sees[row / group_];
-    const size_t first = first_at(sees.begin);
-    const size_t last = std::max(first, first_at(sees.end));
+    const size_t first = first_row_at(rows_, sees.begin);
+    const size_t last = std::max(first, first_row_at(rows_, sees.end));
     float* logits = out + row * lanes_;
     std::fill(logits, logits + first, 0.0f);
     std::fill(logits + last, logits + lanes_, 0.0f);
@@ -78,12 +78,6 @@ void HeadKeys::probabilities(const kernels::Kernels& kernels, const Queries& que
     const float sum = kernels.exp_sum(logits, count, kernels.row_max(logits, count));
     kernels.scale(logits, count, sum > 0 ? 1.0f / sum : 0.0f);
   }
-}
-
-// The index of the first row at `position` or behind it.
-size_t HeadKeys::first_at(uint32_t position) const {
-  return static_cast<size_t>(std::ranges::lower_bound(rows_, position, {}, &LiveRow::position) -
-                             rows_.begin());
 }
 
 void HeadKeys::add_columns(const kernels::Kernels& kernels, const float* probabilities,

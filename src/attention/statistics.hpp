@@ -55,8 +55,6 @@ class HeadKeys {
   static constexpr size_t kTogether = kernels::kMaxRows;
 
  private:
-  size_t first_at(uint32_t position) const;
-
   size_t group_ = 0;
   size_t head_dim_ = 0;
   size_t lanes_ = 0;  // rows rounded up

@@ -27,11 +27,18 @@ Judge::Judge(SequenceCache& sequence, const AttentionStatistics& statistics, Thr
       scored_(layout_.heads()),
       counts_(layout_.heads()) {}
 
-// Sinks, the exact tail and recent rows stay, and under a ratio what was judged before.
-bool Judge::droppable(uint32_t head, uint32_t position) const {
-  const uint32_t newest = plan_.protected_tail();
-  const uint32_t begin = layout_.head(head).judged_once ? sequence_.judged_end() : plan_.sinks;
-  return position >= std::max(begin, plan_.sinks) && position < at_ - std::min(at_, newest);
+// Which rows may go: sinks, the exact tail and recent rows stay, and under a ratio what was judged
+// before.
+std::vector<uint8_t> Judge::droppable(uint32_t head, std::span<const LiveRow> rows) const {
+  const uint32_t judged = layout_.head(head).judged_once ? sequence_.judged_end() : 0;
+  const uint32_t begin = std::max(judged, plan_.sinks);
+  const uint32_t end = at_ - std::min(at_, plan_.protected_tail());
+  std::vector<uint8_t> may_go(rows.size(), 0);
+  const size_t first = first_row_at(rows, begin);
+  const size_t last = std::max(first, first_row_at(rows, end));
+  std::fill(may_go.begin() + static_cast<ptrdiff_t>(first),
+            may_go.begin() + static_cast<ptrdiff_t>(last), uint8_t{1});
+  return may_go;
 }
 
 // The scatter matrix over the number of queries is their covariance.
@@ -66,11 +73,13 @@ HeadView Judge::look(uint32_t head) const {
   HeadView seen;
   seen.rows = live_rows(sequence_, head, at_);
   const size_t rows = seen.rows.size();
-  for (const LiveRow& row : seen.rows) {
-    seen.positions.push_back(row.position);
-    seen.droppable.push_back(droppable(head, row.position));
-    seen.exact.push_back(row.page == LiveRow::kExact);
+  seen.positions.resize(rows);
+  seen.exact.resize(rows);
+  for (size_t i = 0; i < rows; ++i) {
+    seen.positions[i] = seen.rows[i].position;
+    seen.exact[i] = seen.rows[i].page == LiveRow::kExact;
   }
+  seen.droppable = droppable(head, seen.rows);
   SelectorView& view = seen.view;
   view.id = shape.head(head);
   view.group_size = shape.group_size();
@@ -156,6 +165,10 @@ void Judge::average_scores(uint32_t layer) {
   }
 }
 
+bool Judge::scores_ahead() const {
+  return plan_.keep.budget->needs_scores || plan_.keep.selector->per_layer;
+}
+
 void Judge::score_layers(uint32_t first, uint32_t last) {
   const uint32_t heads = layout_.shape().kv_heads;
   threads_.run(size_t{last - first} * heads,
@@ -186,8 +199,9 @@ void Judge::count() {
   if (plan_.keep.budget->needs_scores) {
     for (uint32_t index = 0; index < layout_.heads(); ++index) {
       const Scored& scored = scored_[index];
-      for (size_t i = 0; i < scored.rows.size(); ++i) {
-        if (droppable(index, scored.rows[i].position)) judged[index].push_back(scored.scores[i]);
+      const std::vector<uint8_t> may_go = droppable(index, scored.rows);
+      for (size_t i = 0; i < may_go.size(); ++i) {
+        if (may_go[i]) judged[index].push_back(scored.scores[i]);
       }
       scores[index] = judged[index];
       fixed[index] = static_cast<uint32_t>(scored.rows.size() - judged[index].size());
@@ -203,11 +217,13 @@ void Judge::count() {
 std::vector<uint8_t> Judge::choose(const HeadView& seen, const std::vector<float>& scores) const {
   std::vector<uint8_t> dropped(seen.rows.size(), 0);
   std::vector<uint32_t> candidates;
-  size_t fixed = 0;
-  for (uint32_t i = 0; i < seen.rows.size(); ++i) {
-    if (!seen.droppable[i]) {
-      ++fixed;
-    } else if (scores[i] == -std::numeric_limits<float>::infinity()) {
+  // Rows that may go lie side by side.
+  const auto first = std::find(seen.droppable.begin(), seen.droppable.end(), 1);
+  const auto last = std::find(first, seen.droppable.end(), 0);
+  const size_t fixed = seen.rows.size() - static_cast<size_t>(last - first);
+  for (auto row = first; row != last; ++row) {
+    const auto i = static_cast<uint32_t>(row - seen.droppable.begin());
+    if (scores[i] == -std::numeric_limits<float>::infinity()) {
       dropped[i] = 1;
     } else {
       candidates.push_back(i);
@@ -225,6 +241,7 @@ std::vector<uint8_t> Judge::choose(const HeadView& seen, const std::vector<float
 
 Judge::Verdict Judge::verdict(uint32_t head) {
   const KeepRule& keep = plan_.keep;
+  if (!scores_ahead()) score(head);
   std::vector<float> scores = std::move(scored_[head].scores);
   const auto late = [](const Refinement* refinement) { return refinement->after_budget; };
   const bool looks_again = keep.selector->rerank != nullptr || keep.selector->merge != nullptr ||
@@ -234,7 +251,7 @@ Judge::Verdict Judge::verdict(uint32_t head) {
     seen = look(head);
   } else {
     seen.rows = std::move(scored_[head].rows);
-    for (const LiveRow& row : seen.rows) seen.droppable.push_back(droppable(head, row.position));
+    seen.droppable = droppable(head, seen.rows);
   }
   seen.view.keep = counts_[head];
   if (keep.selector->rerank != nullptr) {

@@ -27,6 +27,8 @@ class Judge {
  public:
   Judge(SequenceCache& sequence, const AttentionStatistics& statistics, ThreadPool& threads);
 
+  // Do heads need each other's scores before a verdict? Otherwise verdict() scores its head itself.
+  bool scores_ahead() const;
   // Scores the rows of the heads of layers [first, last); of all layers before count() where the
   // budget needs scores.
   void score_layers(uint32_t first, uint32_t last);
@@ -35,8 +37,7 @@ class Judge {
   std::vector<double> layer_scores(uint32_t layer) const;
   // How many rows each head may keep.
   void count();
-  // Of one head that drops rows, once scored and counted: its rows and which of them go. Called
-  // from a worker.
+  // Of one head that drops rows, once counted: its rows and which of them go. Called from a worker.
   struct Verdict {
     std::vector<LiveRow> rows;
     std::vector<uint8_t> dropped;  // [rows]
@@ -51,7 +52,7 @@ class Judge {
   void gather_moments(uint32_t head, HeadView& seen) const;
   void score(uint32_t head);
   void average_scores(uint32_t layer);
-  bool droppable(uint32_t head, uint32_t position) const;
+  std::vector<uint8_t> droppable(uint32_t head, std::span<const LiveRow> rows) const;
   uint32_t columns_from(const HeadView& seen) const;
   std::vector<uint8_t> choose(const HeadView& seen, const std::vector<float>& scores) const;
 

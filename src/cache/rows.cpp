@@ -9,12 +9,22 @@ std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uin
   std::vector<LiveRow> rows;
   if (!sequence.layout().head(head).owned) return rows;
   const HeadCache& cache = sequence.head(head);
+  const size_t open = length - std::min(length, sequence.open_begin());
+  rows.reserve((cache.sealed.pages.size() + 1) * kPageSlots + open);
   for (uint64_t rest = cache.sinks.live; rest != 0; rest &= rest - 1) {
     const auto slot = static_cast<uint32_t>(std::countr_zero(rest));
     if (slot < length) rows.push_back({slot, LiveRow::kExact, slot});
   }
   for (uint32_t page = 0; page < cache.sealed.pages.size(); ++page) {
     const PageEntry& entry = cache.sealed.pages[page];
+    if (entry.live == ~uint64_t{0}) {  // as most are
+      const size_t first = rows.size();
+      rows.resize(first + kPageSlots);
+      for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+        rows[first + slot] = {entry.position(slot), page, slot};
+      }
+      continue;
+    }
     for (uint64_t rest = entry.live; rest != 0; rest &= rest - 1) {
       const auto slot = static_cast<uint32_t>(std::countr_zero(rest));
       rows.push_back({entry.position(slot), page, slot});
@@ -27,6 +37,11 @@ std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uin
     }
   }
   return rows;
+}
+
+size_t first_row_at(std::span<const LiveRow> rows, uint32_t position) {
+  const auto row = std::ranges::lower_bound(rows, position, {}, &LiveRow::position);
+  return static_cast<size_t>(row - rows.begin());
 }
 
 float* row_state(SequenceCache& sequence, uint32_t head, const LiveRow& row) {

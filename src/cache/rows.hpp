@@ -22,6 +22,9 @@ struct LiveRow {
 // `length` (uncommitted rows of a running step included when length is the sequence's length).
 std::vector<LiveRow> live_rows(const SequenceCache& sequence, uint32_t head, uint32_t length);
 
+// The index of the first of such rows at `position` or behind it.
+size_t first_row_at(std::span<const LiveRow> rows, uint32_t position);
+
 // What a row carries beside key and value: [state_floats].
 float* row_state(SequenceCache& sequence, uint32_t head, const LiveRow& row);
 

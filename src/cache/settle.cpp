@@ -81,14 +81,14 @@ void Settle::choose(uint32_t index) {
     return;
   }
   work.verdict = judge_.verdict(index);
-  for (size_t i = 0; i < work.verdict.rows.size(); ++i) {
-    const LiveRow& row = work.verdict.rows[i];
-    const bool dropped = work.verdict.dropped[i] != 0;
-    if (row.page != LiveRow::kExact) {
-      if (dropped) work.live[row.page] &= ~(uint64_t{1} << row.slot);
-    } else if (!dropped && row.position >= sequence_.open_begin() && row.position < seal_end_) {
-      work.fresh.push_back(row.position);
-    }
+  const std::vector<LiveRow>& rows = work.verdict.rows;
+  const std::vector<uint8_t>& dropped = work.verdict.dropped;
+  const size_t open = first_row_at(rows, sequence_.open_begin());
+  for (size_t i = 0; i < open; ++i) {
+    if (dropped[i]) work.live[rows[i].page] &= ~(uint64_t{1} << rows[i].slot);
+  }
+  for (size_t i = open; i < rows.size() && rows[i].position < seal_end_; ++i) {
+    if (!dropped[i]) work.fresh.push_back(rows[i].position);
   }
 }
 
@@ -167,8 +167,8 @@ void Settle::move_state(uint32_t index) {
   }
 }
 
-// Empties the new pages of a head. Returns how many rows are in place already: a last page whose
-// rows all stay is copied whole and goes on.
+// Readies the new pages of a head: slots that no row fills hold zeros. Returns how many rows are in
+// place already: a last page whose rows all stay is copied whole and goes on.
 size_t Settle::begin_pages(uint32_t index) {
   const HeadWork& work = work_[index];
   const size_t bytes = pool_.page_bytes(layout_.head(index).sealed);
@@ -182,8 +182,10 @@ size_t Settle::begin_pages(uint32_t index) {
       std::memcpy(pool_.data(work.pages[0].page), pool_.data(old.page), bytes);
     }
   }
-  for (size_t i = in_place > 0 ? 1 : 0; i < work.pages.size(); ++i) {
-    std::memset(pool_.data(work.pages[i].page), 0, bytes);
+  // Only a last page has slots that no row fills.
+  const bool all_filled = (work.moved.size() + work.fresh.size()) % kPageSlots == 0;
+  if (!work.pages.empty() && !all_filled && (in_place == 0 || work.pages.size() > 1)) {
+    std::memset(pool_.data(work.pages.back().page), 0, bytes);
   }
   for (const PageEntry& entry : work.pages) {
     if (entry.state == kNoPage) continue;
@@ -292,15 +294,17 @@ void Settle::free_exact(uint32_t index) {
   }
 }
 
-// Heads differ in what there is to do: about eight for each thread even that out.
+// Heads differ in what there is to do: about sixteen for each thread even that out.
 uint32_t Settle::layers_together() const {
   const uint32_t heads = layout_.shape().kv_heads;
-  return static_cast<uint32_t>((8 * threads_.threads() + heads - 1) / heads);
+  return static_cast<uint32_t>((16 * threads_.threads() + heads - 1) / heads);
 }
 
 Result<void> Settle::seal_layers(uint32_t first, uint32_t last) {
   const uint32_t heads = layout_.shape().kv_heads;
-  if (plan_.drops() && !plan_.keep.budget->needs_scores) judge_.score_layers(first, last);
+  if (plan_.drops() && judge_.scores_ahead() && !plan_.keep.budget->needs_scores) {
+    judge_.score_layers(first, last);
+  }
   threads_.run((last - first) * heads, [&](size_t i, size_t) {
     const uint32_t index = first * heads + static_cast<uint32_t>(i);
     choose(index);

@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
+#include <vector>
 
 #include "selectors/entries.hpp"
 
@@ -27,17 +29,15 @@ double clean(float sum) {
   return std::isfinite(sum) && sum > 0 ? static_cast<double>(sum) : 0.0;
 }
 
-// One query head: the pooled column j of columns [rows], zeros outside.
-double pooled(const float* columns, uint32_t rows, uint32_t j, uint32_t kernel, bool maximum) {
+// The pooled value j of one query head's clean columns [rows], zeros outside.
+double pooled(std::span<const double> columns, uint32_t j, uint32_t kernel, bool maximum) {
   const uint32_t half = kernel / 2;
-  const uint32_t begin = j > half ? j - half : 0;
-  const uint32_t end = std::min(rows, j + half + 1);
+  const size_t end = std::min<size_t>(columns.size(), j + half + 1);
   double sum = 0;
   double largest = 0;
-  for (uint32_t i = begin; i < end; ++i) {
-    const double value = clean(columns[i]);
-    sum += value;
-    largest = std::max(largest, value);
+  for (size_t i = j > half ? j - half : 0; i < end; ++i) {
+    sum += columns[i];
+    largest = std::max(largest, columns[i]);
   }
   return maximum ? largest : sum / kernel;
 }
@@ -62,18 +62,22 @@ void score(const Settings& settings, const SelectorView& view, float* scores) {
       static_cast<uint32_t>(std::lower_bound(view.positions, end, window_begin) - view.positions);
 
   const double scale = 1.0 / std::max<uint32_t>(view.query_rows, 1);
-  float highest = 0;
   const uint32_t begin = std::min(view.columns_from, judged);
+  std::vector<double> columns(judged - begin);
+  std::vector<double> reduced(judged - begin);
+  for (uint32_t g = 0; g < view.group_size; ++g) {
+    const float* of_head = view.columns + size_t{g} * view.rows;
+    std::transform(of_head + begin, of_head + judged, columns.begin(), clean);
+    for (uint32_t j = 0; j < columns.size(); ++j) {
+      const double value = pooled(columns, j, kernel, pool_maximum) * scale;
+      reduced[j] = group_maximum ? std::max(reduced[j], value) : reduced[j] + value;
+    }
+  }
+  float highest = 0;
   std::fill(scores, scores + begin, 0.0f);
   for (uint32_t j = begin; j < judged; ++j) {
-    double reduced = 0;
-    for (uint32_t g = 0; g < view.group_size; ++g) {
-      const float* columns = view.columns + size_t{g} * view.rows;
-      const double value = pooled(columns, judged, j, kernel, pool_maximum) * scale;
-      reduced = group_maximum ? std::max(reduced, value) : reduced + value;
-    }
-    if (!group_maximum) reduced /= view.group_size;
-    scores[j] = static_cast<float>(reduced);
+    const double sum = reduced[j - begin];
+    scores[j] = static_cast<float>(group_maximum ? sum : sum / view.group_size);
     highest = std::max(highest, scores[j]);
   }
   std::fill(scores + judged, scores + view.rows, highest + 1.0f);

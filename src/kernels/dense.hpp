@@ -27,7 +27,8 @@ inline constexpr size_t weight_bytes(WeightFormat format) {
 // Output features lie in strips of 16, so that one vector holds one input's weights of a strip:
 //   f32, f16: [inputs][16]
 //   bf16:     [inputs / 2][16][2], two neighbouring inputs in one 32-bit lane, as the dot product
-//             instruction of AVX-512 BF16 wants them; other levels take the lane apart by a shift.
+//             instructions of AVX-512 BF16 and AMX want them; other levels take the lane apart by a
+//             shift.
 // Features missing in the last strip are zeros.
 inline constexpr size_t kStripFeatures = 16;
 // The most strips of one call, and the unit in which work is handed to threads.

@@ -116,7 +116,9 @@ TEST(FilteredPrompt, every_layer_holds_what_its_budget_says_of_the_rows_that_rea
       EXPECT_EQ(kept(small.sequence, index).size(), 30u);
       EXPECT_EQ(kept(all.sequence, index).size(), layer < 3 ? 300u : 60u);
       // All heads and later layers see the same tokens.
-      if (layer >= 3) EXPECT_EQ(kept(all.sequence, index), kept(all.sequence, 3 * shape.kv_heads));
+      if (layer >= 3) {
+        EXPECT_EQ(kept(all.sequence, index), kept(all.sequence, 3 * shape.kv_heads));
+      }
     }
   }
 }

@@ -99,7 +99,9 @@ TEST(Presets, every_built_in_one_resolves_and_states_its_source) {
     ASSERT_TRUE(json.ok());
     EXPECT_TRUE(json->contains("description")) << preset.name;
     EXPECT_TRUE(json->contains("source")) << preset.name;
-    if (!of_default_model) EXPECT_TRUE(resolve_plan(preset.name, sliding_shape()).ok());
+    if (!of_default_model) {
+      EXPECT_TRUE(resolve_plan(preset.name, sliding_shape()).ok());
+    }
   }
 }
 

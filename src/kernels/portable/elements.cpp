@@ -28,13 +28,13 @@ void load_elements(const void* from, size_t count, float* to) {
   reference::load_elements(kType, elements + i, count - i, to + i);
 }
 
-HWY_INLINE void store_floats(FloatTag d, hn::Vec<FloatTag> x, Half* to) {
+HWY_INLINE void store_floats([[maybe_unused]] FloatTag d, hn::Vec<FloatTag> x, Half* to) {
   const hn::Rebind<hwy::float16_t, FloatTag> d16;
   hn::StoreU(hn::DemoteTo(d16, x), d16, reinterpret_cast<hwy::float16_t*>(to));
 }
 
 // To nearest even, which Highway 1.0.3 does not do: its conversion cuts off.
-HWY_INLINE void store_floats(FloatTag d, hn::Vec<FloatTag> x, BFloat16* to) {
+HWY_INLINE void store_floats([[maybe_unused]] FloatTag d, hn::Vec<FloatTag> x, BFloat16* to) {
   const hn::RebindToUnsigned<FloatTag> d32;
   const hn::Rebind<uint16_t, FloatTag> d16;
   const auto bits = hn::BitCast(d32, x);

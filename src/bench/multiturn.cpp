@@ -132,7 +132,9 @@ ScheduledRequest Workload::request(std::vector<uint32_t> prompt) {
 Result<void> Workload::decode(PlanReport& report) {
   bool ended = false;
   size_t to_read = 0;
-  Scheduler scheduler(engine_, {.most_running = options_.conversations, .prompts_first = true});
+  Scheduler scheduler(
+      engine_,
+      {.most_running = options_.conversations, .share_prefixes = false, .prompts_first = true});
   for (uint32_t i = 0; i < options_.conversations; ++i) {
     ScheduledRequest asked = request(prompts_[i]);
     to_read = asked.generation.prompt.size();
@@ -183,7 +185,7 @@ void Workload::begin_turn(Scheduler& scheduler, uint32_t conversation, PlanRepor
 // All conversations have a turn before any has the next, as if their owners read and wrote
 // meanwhile.
 Result<void> Workload::whole(PlanReport& report) {
-  Scheduler scheduler(engine_, {.most_running = options_.conversations});
+  Scheduler scheduler(engine_, {.most_running = options_.conversations, .share_prefixes = false});
   const auto start = Clock::now();
   for (uint32_t turn = 0; turn < options_.turns; ++turn) {
     for (uint32_t i = 0; i < options_.conversations; ++i) {

@@ -138,6 +138,10 @@ Result<CacheLayout> CacheLayout::create(const Plan& plan, Pool& pool) {
   return layout;
 }
 
+bool CacheLayout::rewrites_exact_rows() const {
+  return state_floats_ > 0 || (plan_.drops() && plan_.keep.selector->merge != nullptr);
+}
+
 // Exact rows beside the sinks that a sequence can hold at once.
 size_t CacheLayout::most_open_rows(uint32_t prompt, uint32_t tokens) const {
   const SettleRule& settle = plan_.settle;

@@ -93,6 +93,9 @@ class CacheLayout {
   uint32_t own_state() const { return needs_.totals ? 1 : 0; }  // where the selector's own begin
   // Does the plan's selector note more of each row than the last queries, while it is read?
   bool notes_every_row() const { return state_floats_ > 0 || needs_.query_moments; }
+  // Does anything but the row itself write to a row's page: numbers that rows carry, or rows that
+  // others merge into?
+  bool rewrites_exact_rows() const;
   // Floats of one query head's moments: the mean, then the upper half of the scatter matrix.
   size_t moment_floats() const {
     return shape().head_dim + shape().head_dim * (size_t{shape().head_dim} + 1) / 2;

@@ -31,6 +31,19 @@ std::byte* map_aligned(size_t bytes, size_t alignment) {
 
 }  // namespace
 
+Quota without(Quota quota, const Quota& common) {
+  for (const auto& [common_class, count] : common) {
+    size_t left = count;
+    for (auto& [page_class, pages] : quota) {
+      if (page_class != common_class) continue;
+      const size_t less = std::min(left, pages);
+      pages -= less;
+      left -= less;
+    }
+  }
+  return quota;
+}
+
 Result<Pool> Pool::create(size_t budget, size_t slab_bytes) {
   if (slab_bytes == 0) slab_bytes = budget >= kHugeFrom ? kHugeSlabBytes : kSlabBytes;
   const size_t slabs = budget / slab_bytes;
@@ -285,10 +298,8 @@ PageId Pool::claim(PageClass page_class, ReservationId reservation) {
   return index << kIndexBits | slot;
 }
 
-bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
-  const PageClass page_class = class_of(page);
-  if (!may_claim(holder, page_class)) return false;
-  charge(holder, page_class, 0, 1);
+// One more holder of a page that has some.
+void Pool::add_holder(PageId page, uint64_t live) {
   PageInfo& page_info = info(page);
   Sharing& sharing = sharing_[page];
   if (page_info.holders == 1) {
@@ -296,9 +307,40 @@ bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
       sharing.uses[slot] = page_info.live >> slot & 1;
   }
   ++page_info.holders;
-  sharing.others.push_back(holder);
   add_live(page, live);
+}
+
+bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
+  if (!info(page).common) {
+    const PageClass page_class = class_of(page);
+    if (!may_claim(holder, page_class)) return false;
+    charge(holder, page_class, 0, 1);
+    sharing_[page].others.push_back(holder);
+  }
+  add_holder(page, live);
   return true;
+}
+
+void Pool::hold_in_common(PageId page, uint64_t live) {
+  PageInfo& page_info = info(page);
+  if (!page_info.common) {
+    const PageClass page_class = class_of(page);
+    ClassInfo& class_info = classes_[page_class];
+    const auto leave = [&](ReservationId reservation, size_t Promise::*counter) {
+      Promise& promised = promise(reservation, page_class);
+      class_info.promised -= promised.outstanding();
+      if (promised.quota >= promised.claims()) --promised.quota;
+      --(promised.*counter);
+      class_info.promised += promised.outstanding();
+    };
+    leave(page_info.charged, &Promise::held);
+    if (const auto sharing = sharing_.find(page); sharing != sharing_.end()) {
+      for (const ReservationId other : sharing->second.others) leave(other, &Promise::shared);
+      sharing->second.others.clear();
+    }
+    page_info.common = true;
+  }
+  add_holder(page, live);
 }
 
 void Pool::free(PageId page, ReservationId holder, uint64_t live) {
@@ -306,7 +348,7 @@ void Pool::free(PageId page, ReservationId holder, uint64_t live) {
   PageInfo& page_info = info(page);
   const PageClass page_class = class_of(page);
   if (--page_info.holders == 0) {
-    charge(page_info.charged, page_class, -1, 0);
+    if (!page_info.common) charge(page_info.charged, page_class, -1, 0);
     give_back(page);
     return;
   }
@@ -315,7 +357,9 @@ void Pool::free(PageId page, ReservationId holder, uint64_t live) {
   const auto sharing = sharing_.find(page);
   assert(sharing != sharing_.end());
   auto& others = sharing->second.others;
-  if (page_info.charged == holder) {
+  if (page_info.common) {
+    // It counts against nobody, and nobody takes another in its place.
+  } else if (page_info.charged == holder) {
     charge(holder, page_class, -1, 0);
     page_info.charged = others.back();
     charge(page_info.charged, page_class, 1, -1);
@@ -324,7 +368,15 @@ void Pool::free(PageId page, ReservationId holder, uint64_t live) {
     charge(holder, page_class, 0, -1);
     others.erase(std::find(others.begin(), others.end(), holder));
   }
-  if (others.empty()) sharing_.erase(sharing);
+  if (page_info.holders == 1) sharing_.erase(sharing);
+}
+
+size_t Pool::shared_bytes() const {
+  size_t bytes = 0;
+  for (const auto& [page, sharing] : sharing_) {
+    bytes += (info(page).holders - 1) * classes_[class_of(page)].stride;
+  }
+  return bytes;
 }
 
 void Pool::give_back(PageId page) {

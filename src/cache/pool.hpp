@@ -7,7 +7,8 @@
 // live while any holder uses it. A reservation is a promise of pages by class, taken at admission,
 // so that an admitted request never fails: allocations within it cannot fail. A shared page counts
 // against one of its holders; the others keep room for it in their promises, since it will count
-// against them when that one leaves.
+// against them when that one leaves. A page that is held in common counts against nobody: each of
+// its holders keeps it until it closes, and so needs no room for another in its place.
 //
 // Memory of free slabs and free pages goes back to the system as soon as it adds up to more than
 // kIdleBytes and a few per cent of what is held; until then it is taken again without a page fault.
@@ -47,6 +48,8 @@ struct PoolFigures {
 
 // Pages of each class that a sequence holds at its worst moment.
 using Quota = std::vector<std::pair<PageClass, size_t>>;
+// A quota less pages that count against nobody.
+Quota without(Quota quota, const Quota& common);
 
 class Pool {
  public:
@@ -75,6 +78,8 @@ class Pool {
   // bytes are slots * bytes of a row. Side data is a page of one slot. Refused above a slab.
   Result<PageClass> page_class(size_t page_bytes, uint32_t slots);
   size_t page_bytes(PageClass page_class) const { return classes_[page_class].bytes; }
+  // What a page takes: its bytes, rounded up.
+  size_t stride(PageClass page_class) const { return classes_[page_class].stride; }
 
   bool can_reserve(const Quota& quota) const;
   // Could it be reserved if nothing else were held?
@@ -95,6 +100,9 @@ class Pool {
   // One more holder, who uses the slots of `live`. False, changing nothing: beyond the holder's
   // reservation, and no memory is left that was not promised to others.
   bool share(PageId page, ReservationId holder, uint64_t live);
+  // The same of a page that none of its holders lets go before it closes. The page counts against
+  // no reservation from now on, whoever holds it; a quota that counted on it shrinks by it.
+  void hold_in_common(PageId page, uint64_t live);
   // The holder goes, and with it its use of the slots of `live`. The last one frees the page.
   void free(PageId page, ReservationId holder, uint64_t live);
   void add_live(PageId page, uint64_t slots);
@@ -104,6 +112,9 @@ class Pool {
   const std::byte* data(PageId page) const { return memory_ + offset(page); }
   uint32_t holders(PageId page) const { return info(page).holders; }
   uint64_t live(PageId page) const { return info(page).live; }
+  bool in_common(PageId page) const { return info(page).common; }
+  // Bytes that holders of shared pages would take beyond what is there, had each a page of its own.
+  size_t shared_bytes() const;
   PageClass class_of(PageId page) const { return slabs_[page >> kIndexBits].page_class; }
 
   // Counts every figure again from the slabs and pages; for tests and for `--log-level debug`.
@@ -133,10 +144,11 @@ class Pool {
     ReservationId charged = kUnreserved;  // whose quota the page counts against
     uint64_t live = 0;                    // slots that any holder uses
     bool resident = false;                // its memory was touched and not returned
+    bool common = false;                  // counts against nobody
   };
   // Of a page with several holders.
   struct Sharing {
-    std::vector<ReservationId> others;        // holders beside the one that is charged
+    std::vector<ReservationId> others;        // holders beside the one that is charged, if any
     std::array<uint32_t, kPageSlots> uses{};  // holders that use each slot
   };
   struct Slab {
@@ -169,6 +181,7 @@ class Pool {
   // May the holder take one more page of the class, within its promise or from what is free?
   bool may_claim(ReservationId reservation, PageClass page_class);
   void charge(ReservationId reservation, PageClass page_class, int held, int shared);
+  void add_holder(PageId page, uint64_t live);
   uint32_t slab_with_room(PageClass page_class);
   void give_back(PageId page);
   void free_slab(uint32_t index);

@@ -7,20 +7,6 @@
 #include <utility>
 
 namespace skvis {
-namespace {
-
-// A copy of an exact page for another holder; kNoPage when the pool is full.
-PageId copy_page(Pool& pool, PageId page, uint64_t live, ReservationId holder) {
-  const PageClass page_class = pool.class_of(page);
-  const PageId copy = pool.allocate(page_class, holder);
-  if (copy == kNoPage) return kNoPage;
-  std::memcpy(pool.data(copy), pool.data(page), pool.page_bytes(page_class));
-  pool.add_live(copy, live);
-  return copy;
-}
-
-}  // namespace
-
 SequenceCache::SequenceCache(const CacheLayout& layout, Pool& pool, ReservationId reservation)
     : layout_(&layout),
       pool_(&pool),
@@ -163,55 +149,6 @@ void SequenceCache::rollback(uint32_t length) {
   length_ = length;
 }
 
-Result<SequenceCache> SequenceCache::fork(ReservationId reservation) const {
-  assert(committed_ == length_);
-  SequenceCache copy(*layout_, *pool_, reservation);
-  copy.committed_ = copy.length_ = length_;
-  copy.open_begin_ = open_begin_;
-  copy.open_base_ = open_base_;
-  copy.judged_end_ = judged_end_;
-  const auto copy_exact = [&](const ExactPage& page, ExactPage& to) {
-    to = {copy_page(*pool_, page.page, page.live, reservation), page.live};
-    return to.page != kNoPage;
-  };
-  const auto copy_side = [&](PageId page, PageId& to) {
-    to = page == kNoPage ? kNoPage : copy_page(*pool_, page, 1, reservation);
-    return page == kNoPage || to != kNoPage;
-  };
-  bool complete = true;
-  for (size_t i = 0; i < heads_.size() && complete; ++i) {
-    const HeadCache& head = heads_[i];
-    HeadCache& to = copy.heads_[i];
-    if (head.sinks.page != kNoPage) complete = copy_exact(head.sinks, to.sinks);
-    for (size_t k = 0; k < head.open.size() && complete; ++k) {
-      ExactPage page;
-      if ((complete = copy_exact(head.open[k], page))) to.open.push_back(page);
-    }
-    for (size_t k = 0; k < head.sealed.pages.size() && complete; ++k) {
-      const PageEntry& entry = head.sealed.pages[k];
-      if ((complete = pool_->share(entry.page, reservation, entry.live))) {
-        to.sealed.pages.push_back(entry);
-        complete = copy_side(entry.state, to.sealed.pages.back().state);
-      }
-    }
-    if (complete) complete = copy_side(head.moments, to.moments);
-    to.state = head.state;
-  }
-  copy.waiting_begin_ = waiting_begin_;
-  copy.waiting_end_ = waiting_end_;
-  for (size_t i = 0; i < waiting_.size() && complete; ++i) {
-    PageId page = kNoPage;
-    if ((complete = copy_side(waiting_[i], page))) copy.waiting_.push_back(page);
-  }
-  for (size_t i = 0; i < queries_.size() && complete; ++i) {
-    PageId page = kNoPage;
-    if ((complete = copy_side(queries_[i], page))) copy.queries_.push_back(page);
-  }
-  if (!complete)
-    return fail("KV memory is full: a second sequence of {} tokens does not fit", length_);
-  return copy;
-}
-
 Result<void> SequenceCache::wait(uint32_t position, uint32_t rows) {
   if (waiting_.empty()) waiting_begin_ = waiting_end_ = position;
   const size_t pages = (waiting_end_ + rows - waiting_begin_ + kOpenSlots - 1) / kOpenSlots;
@@ -259,50 +196,6 @@ uint64_t SequenceCache::open_live(uint32_t head, uint32_t position, uint32_t cou
 
 bool SequenceCache::lacks_moments(uint32_t head) const {
   return layout_->needs().query_moments && heads_[head].moments == kNoPage;
-}
-
-Result<void> SequenceCache::adopt_exact(const SequenceCache& from) {
-  const CacheShape& shape = layout_->shape();
-  const CacheShape& other = from.layout_->shape();
-  const Plan& plan = layout_->plan();
-  const bool same_rows = shape.layers == other.layers && shape.kv_heads == other.kv_heads &&
-                         shape.query_heads == other.query_heads &&
-                         shape.head_dim == other.head_dim && shape.owner == other.owner &&
-                         plan.exact_type == from.layout_->plan().exact_type;
-  const uint32_t rows = from.length_;
-  const uint32_t observed = std::min(layout_->observe(), rows);
-  std::string problem;
-  if (!same_rows) problem = "their exact rows differ";
-  if (length_ > 0) problem = "there are rows already";
-  if (!from.all_exact() || from.committed_ < rows) problem = "they are settled or uncommitted";
-  if (plan.settle.next_after(0) <= rows) problem = "it settles before or at their end";
-  const bool more =
-      observed > from.layout_->observe() || layout_->notes_every_row() || layout_->filters_rows();
-  if (more) problem = "it needs more than was observed";
-  if (!problem.empty()) {
-    return fail("{} rows read under plan '{}' cannot continue under plan '{}': {}", rows,
-                from.layout_->plan().name, plan.name, problem);
-  }
-  SKVIS_CHECK(append(rows));
-  const size_t bytes = layout_->exact_row_bytes();
-  for (uint32_t head = 0; head < heads_.size(); ++head) {
-    if (!layout_->head(head).owned) continue;
-    for (uint32_t position = 0; position < rows; ++position) {
-      std::memcpy(exact_key(head, position), from.exact_key(head, position), bytes);
-      std::memcpy(exact_value(head, position), from.exact_value(head, position), bytes);
-    }
-  }
-  for (uint32_t layer = 0; layer < shape.layers && observed > 0; ++layer) {
-    if (!layout_->owns(layer)) continue;
-    for (uint32_t position = rows - observed; position < rows; ++position) {
-      std::memcpy(observed_queries(layer, position), from.observed_queries(layer, position),
-                  shape.query_heads * bytes);
-      std::memcpy(observed_sums(layer, position), from.observed_sums(layer, position),
-                  shape.query_heads * sizeof(float));
-    }
-  }
-  commit(rows);
-  return {};
 }
 
 SequenceCache::ExactPlace SequenceCache::exact_place(uint32_t head, uint32_t position) const {

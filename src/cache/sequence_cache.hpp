@@ -81,10 +81,20 @@ class SequenceCache {
   void commit(uint32_t rows);
   // Drops all rows from `length` on; length >= committed().
   void rollback(uint32_t length);
-  // A second sequence with the same rows. Sealed pages are shared, exact rows copied. Only between
-  // steps. Fails when the pool is full, which never happens within a reservation of the same size;
-  // the reservation is then released.
+  // A second sequence with the same rows, or the first `length` of them: at least those up to the
+  // last point where it settled, and fewer than all only where it can be cut. Pages that nobody
+  // writes to again are shared, the others copied. Only between steps. Fails when the pool is full,
+  // which never happens within a reservation of the same size less lasting_pages(); the reservation
+  // is then released.
   Result<SequenceCache> fork(ReservationId reservation) const;
+  Result<SequenceCache> fork(ReservationId reservation, uint32_t length) const;
+  // Can exact rows behind the last settled point go again, as if they had never been read? Not
+  // where a selector has noted something of each of them.
+  bool can_cut() const;
+  // Sealed pages that stay as they are until the sequence is closed: forks hold them in common.
+  Quota lasting_pages() const;
+  // Those of them that are held in common already, and count against nobody's reservation.
+  Quota common_pages() const;
 
   // Are all rows exact: has nothing been settled yet?
   bool all_exact() const { return open_begin_ == layout_->plan().sinks; }
@@ -138,12 +148,16 @@ class SequenceCache {
   // Which of `count` <= 64 open rows from `position` on are there: bit i for position + i.
   uint64_t open_live(uint32_t head, uint32_t position, uint32_t count) const;
 
+  // Calls visit(PageId) for every page that it holds.
+  template <typename Visit>
+  void each_page(Visit&& visit) const;
   SequenceBytes bytes() const;
   // Rows kept over all heads, exact ones included.
   size_t rows_held() const;
 
  private:
   friend class Settle;
+  friend class SequenceFork;
   friend class SequenceImage;
 
   struct ExactPlace {
@@ -153,6 +167,7 @@ class SequenceCache {
   };
   ExactPlace exact_place(uint32_t head, uint32_t position) const;
   bool lacks_moments(uint32_t head) const;
+  bool lasts(uint32_t head, const PageEntry& entry) const;
   // Calls visit(ExactPage&, mask) for the exact pages of a head that hold positions [begin, end),
   // which are there.
   template <typename Visit>
@@ -189,6 +204,24 @@ void SequenceCache::each_exact_page(HeadCache& head, uint32_t begin, uint32_t en
     visit(head.open[page], slot_bits(begin - base, stop - base));
     begin = stop;
   }
+}
+
+template <typename Visit>
+void SequenceCache::each_page(Visit&& visit) const {
+  const auto visit_if = [&](PageId page) {
+    if (page != kNoPage) visit(page);
+  };
+  for (const HeadCache& head : heads_) {
+    visit_if(head.sinks.page);
+    for (const ExactPage& open : head.open) visit(open.page);
+    for (const PageEntry& entry : head.sealed.pages) {
+      visit(entry.page);
+      visit_if(entry.state);
+    }
+    visit_if(head.moments);
+  }
+  for (const PageId page : queries_) visit_if(page);
+  for (const PageId page : waiting_) visit(page);
 }
 
 }  // namespace skvis

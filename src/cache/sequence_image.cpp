@@ -270,8 +270,11 @@ Result<void> SequenceImage::Reading::waiting_rows() {
 
 Result<void> SequenceImage::Reading::observed_queries() {
   const auto layers = reader_.get<uint32_t>();
+  // A fork at a grid point has none yet.
   const bool observes = layout_.observe() > 0 && sequence_.committed_ > 0;
-  if (layers != (observes ? layout_.shape().layers : 0)) return damaged("observed queries");
+  if (layers != 0 && (!observes || layers != layout_.shape().layers)) {
+    return damaged("observed queries");
+  }
   for (uint32_t layer = 0; layer < layers; ++layer) {
     PageId page = kNoPage;
     if (layout_.owns(layer) && !side(layout_.queries_class(), page)) {

@@ -2,6 +2,7 @@
 #include "engine/scheduler.hpp"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "cache/sequence_image.hpp"
 
@@ -12,12 +13,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Has the conversation read the beginning of this prompt, and nothing else? At least one token is
-// left to read: its logits begin the answer.
-bool begins_with(const std::vector<uint32_t>& prompt, const std::vector<uint32_t>& read) {
-  return read.size() < prompt.size() && std::equal(read.begin(), read.end(), prompt.begin());
 }
 
 // Runs what calls back into code of others; memory may run out there or here.
@@ -77,14 +72,16 @@ bool Scheduler::cancel(RequestId id) {
 }
 
 SchedulerFigures Scheduler::figures() const {
+  const PrefixFigures& kept = index_.figures();
   SchedulerFigures figures{.waiting = waiting_.size(),
-                           .idle = kept_.size(),
-                           .dropped = dropped_,
+                           .idle = kept.conversations,
+                           .points = kept.points,
+                           .idle_bytes = kept.bytes,
+                           .dropped = kept.dropped,
                            .preempted = preempted_};
   for (const Request& request : running_) {
     ++(request.decoding() ? figures.decoding : figures.reading);
   }
-  for (const Conversation& kept : kept_) figures.idle_bytes += kept.bytes;
   return figures;
 }
 
@@ -149,7 +146,8 @@ void Scheduler::admit_waiting() {
     if (!admitted) {
       fail_request(*next, admitted.error());
       ended_.splice(ended_.end(), waiting_, next);
-    } else if (!next->conversation.empty()) {
+    } else if (next->conversation) {
+      next->admitted_at = index_.now();
       for (auto before = waiting_.begin(); before != next; ++before) ++before->overtaken;
       running_.splice(running_.end(), waiting_, next);
     } else if (!preempt_for(*next)) {
@@ -162,19 +160,18 @@ void Scheduler::admit_waiting() {
 // all are as urgent as this one, or all less urgent ones together would not leave it room.
 bool Scheduler::preempt_for(const Request& request) {
   const CacheLayout& layout = engine_.layout();
-  size_t most = engine_.pool().figures().free;
-  for (const Conversation& kept : kept_) most += kept.bytes;
+  size_t most = engine_.pool().figures().free + index_.reclaimable();
   auto victim = running_.end();
   for (auto running = running_.begin(); running != running_.end(); ++running) {
     if (running->asked.priority >= request.asked.priority) continue;
-    most += layout.worst_case_bytes(running->conversation.front().first_prompt, running->limit);
+    most += layout.worst_case_bytes(running->conversation->first_prompt, running->limit);
     if (victim == running_.end() || running->asked.priority <= victim->asked.priority) {
       victim = running;
     }
   }
   const size_t needed = layout.worst_case_bytes(request.result.prompt_tokens, request.limit);
   if (victim == running_.end() || needed > most) return false;
-  Conversation& conversation = victim->conversation.front();
+  Conversation& conversation = *victim->conversation;
   std::vector<std::byte> image;
   const Result<void> written = guarded([&]() -> Result<void> {
     image = SequenceImage::write(conversation.sequence);
@@ -183,8 +180,9 @@ bool Scheduler::preempt_for(const Request& request) {
   if (!written) return false;  // no memory for it: who runs goes on
   victim->paused = Paused{.image = std::move(image),
                           .tokens = std::move(conversation.tokens),
-                          .first_prompt = conversation.first_prompt};
-  victim->conversation.clear();
+                          .first_prompt = conversation.first_prompt,
+                          .shareable = conversation.shareable};
+  victim->conversation.reset();
   ++preempted_;
   waiting_.splice(place_for(victim->asked.priority, true), running_, victim);
   return true;
@@ -195,10 +193,11 @@ bool Scheduler::preempt_for(const Request& request) {
 Scheduler::Requests::iterator Scheduler::next_in_line() {
   const auto first = waiting_.begin();
   const auto goes_on = [&](const Request& request) {
-    return !request.paused && find_kept(request.asked.generation.prompt) != kept_.end();
+    return !request.paused && find(request).whole;
   };
-  if (kept_.empty() || first->paused || first->overtaken >= options_.most_overtaken ||
-      goes_on(*first) || engine_.fits_now(first->result.prompt_tokens, first->limit)) {
+  if (index_.figures().conversations == 0 || first->paused ||
+      first->overtaken >= options_.most_overtaken || goes_on(*first) ||
+      engine_.fits_now(first->result.prompt_tokens, first->limit)) {
     return first;
   }
   const auto end = std::find_if(first, waiting_.end(), [&](const Request& request) {
@@ -209,22 +208,72 @@ Scheduler::Requests::iterator Scheduler::next_in_line() {
 }
 
 bool Scheduler::admit(Request& request) {
-  const std::vector<uint32_t>& prompt = request.asked.generation.prompt;
-  const auto kept = find_kept(prompt);
-  if (kept != kept_.end()) {
-    const bool possible = engine_.can_ever_fit(kept->first_prompt, request.limit).ok();
-    if (possible && go_on_with(request, kept)) return true;
+  const PrefixIndex::Found found = find(request);
+  if (found) {
+    const bool possible =
+        !found.whole || engine_.can_ever_fit(found.state->first_prompt, request.limit).ok();
+    if (possible && (found.whole ? take(request, found) : begin_with(request, found))) return true;
     if (possible && !running_.empty()) return false;  // they will leave room
-    drop(kept);
   }
+  // What it could begin with may be what stands in its way.
+  return begin_anew(request);
+}
+
+PrefixIndex::Found Scheduler::find(const Request& request) {
+  const auto found =
+      index_.find(engine_.layout(), request.asked.salt, request.asked.generation.prompt);
+  return options_.share_prefixes || found.whole ? found : PrefixIndex::Found{.state = index_.end()};
+}
+
+bool Scheduler::begin_anew(Request& request) {
   const uint32_t length = request.result.prompt_tokens;
   const Quota quota = engine_.layout().worst_case(length, request.limit);
   Pool& pool = engine_.pool();
   ReservationId reservation = kUnreserved;
   const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
-  if (!make_room(quota, reserve, kept_.end())) return false;
-  request.conversation.push_back(
-      {.sequence = SequenceCache(engine_.layout(), pool, reservation), .first_prompt = length});
+  if (!make_room(quota, reserve, index_.end())) return false;
+  request.conversation.emplace(Conversation{
+      .sequence = SequenceCache(engine_.layout(), pool, reservation), .first_prompt = length});
+  return true;
+}
+
+// A kept conversation is promised nothing beyond what it holds; it now needs room for another turn.
+bool Scheduler::take(Request& request, PrefixIndex::Found found) {
+  PrefixIndex::State& state = *found.state;
+  const CacheLayout& layout = engine_.layout();
+  const uint32_t first_prompt = state.first_prompt;
+  const Quota quota =
+      without(layout.worst_case(first_prompt, request.limit), state.sequence.common_pages());
+  const auto grow = [&] { return engine_.pool().resize(state.sequence.reservation(), quota); };
+  if (!make_room(quota, grow, found.state)) return false;
+  const std::vector<uint32_t>& prompt = request.asked.generation.prompt;
+  request.result.reused_tokens = found.tokens;
+  request.conversation.emplace(
+      Conversation{.sequence = index_.take(found.state),
+                   .tokens = {prompt.begin(), prompt.begin() + found.tokens},
+                   .first_prompt = first_prompt,
+                   .shareable = !layout.plan().settle.at_prompt_end});
+  return true;
+}
+
+// A fork of what others have read. The pages that it holds in common need no room of its own.
+bool Scheduler::begin_with(Request& request, PrefixIndex::Found found) {
+  const uint32_t length = request.result.prompt_tokens;
+  const Quota quota = without(engine_.layout().worst_case(length, request.limit),
+                              found.state->sequence.lasting_pages());
+  Pool& pool = engine_.pool();
+  ReservationId reservation = kUnreserved;
+  const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
+  if (!make_room(quota, reserve, found.state)) return false;
+  auto fork = found.state->sequence.fork(reservation, found.tokens);
+  if (!fork) return false;
+  index_.touch(found.state);
+  const std::vector<uint32_t>& prompt = request.asked.generation.prompt;
+  request.result.reused_tokens = found.tokens;
+  request.conversation.emplace(
+      Conversation{.sequence = std::move(*fork),
+                   .tokens = {prompt.begin(), prompt.begin() + found.tokens},
+                   .first_prompt = length});
   return true;
 }
 
@@ -234,81 +283,52 @@ Result<bool> Scheduler::resume(Request& request) {
   Pool& pool = engine_.pool();
   ReservationId reservation = kUnreserved;
   const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
-  if (!make_room(quota, reserve, kept_.end())) return false;
+  if (!make_room(quota, reserve, index_.end())) return false;
   SKVIS_TRY(SequenceCache sequence,
             SequenceImage::read(paused.image, engine_.layout(), pool, reservation));
-  request.conversation.push_back({.sequence = std::move(sequence),
-                                  .tokens = std::move(paused.tokens),
-                                  .first_prompt = paused.first_prompt});
+  request.conversation.emplace(Conversation{.sequence = std::move(sequence),
+                                            .tokens = std::move(paused.tokens),
+                                            .first_prompt = paused.first_prompt,
+                                            .shareable = paused.shareable});
   request.paused.reset();
   return true;
 }
 
-// A kept conversation is promised nothing beyond what it holds; it now needs room for another turn.
-bool Scheduler::go_on_with(Request& request, Kept::iterator kept) {
-  const Quota quota = engine_.layout().worst_case(kept->first_prompt, request.limit);
-  const ReservationId reservation = kept->sequence.reservation();
-  const auto grow = [&] { return engine_.pool().resize(reservation, quota); };
-  if (!make_room(quota, grow, kept)) return false;
-  request.result.reused_tokens = static_cast<uint32_t>(kept->tokens.size());
-  request.conversation.splice(request.conversation.end(), kept_, kept);
-  return true;
-}
-
-// The longest of those that the prompt goes on from.
-Scheduler::Kept::iterator Scheduler::find_kept(const std::vector<uint32_t>& prompt) {
-  auto best = kept_.end();
-  for (auto kept = kept_.begin(); kept != kept_.end(); ++kept) {
-    if (best != kept_.end() && kept->tokens.size() <= best->tokens.size()) continue;
-    if (begins_with(prompt, kept->tokens)) best = kept;
-  }
-  return best;
-}
-
-// Tries to reserve, dropping one kept conversation after the other until it works. None is dropped
-// where all of them together would not be enough.
+// Tries to reserve, dropping one kept state after the other until it works. None is dropped where
+// all of them together would not be enough.
 bool Scheduler::make_room(const Quota& quota, const std::function<bool()>& reserve,
-                          Kept::iterator spared) {
+                          PrefixIndex::Handle spared) {
+  if (reserve()) return true;
   const Pool& pool = engine_.pool();
   size_t needed = 0;
   for (const auto& [page_class, pages] : quota) needed += pages * pool.page_bytes(page_class);
-  size_t most = pool.figures().free;
-  for (const Conversation& kept : kept_) most += kept.bytes;
-  if (needed > most) return false;
+  if (needed > pool.figures().free + index_.reclaimable()) return false;
   while (!reserve()) {
     const auto next = least_needed(spared);
-    if (next == kept_.end()) return false;
-    drop(next);
+    if (next == index_.end()) return false;
+    index_.drop(next);
   }
   return true;
 }
 
-// The least recently used one that no waiting request goes on from. If all are waited for, the one
+// The least valuable state that no waiting request begins with. If all are waited for, the one
 // whose request stands last in the queue: the others are needed sooner.
-Scheduler::Kept::iterator Scheduler::least_needed(Kept::iterator spared) {
-  auto best = kept_.end();
-  size_t best_distance = 0;
-  for (auto kept = kept_.begin(); kept != kept_.end(); ++kept) {
-    if (kept == spared) continue;
-    size_t distance = 1;
-    for (const Request& request : waiting_) {
-      if (begins_with(request.asked.generation.prompt, kept->tokens)) break;
-      ++distance;
-    }
-    if (distance <= best_distance) continue;
-    best = kept;
-    best_distance = distance;
+PrefixIndex::Handle Scheduler::least_needed(PrefixIndex::Handle spared) {
+  std::unordered_map<const PrefixIndex::State*, int64_t> turns;
+  int64_t turn = 0;
+  for (const Request& request : waiting_) {
+    if (const auto found = find(request)) turns.emplace(&*found.state, turn);
+    ++turn;
   }
-  return best;
-}
-
-void Scheduler::drop(Kept::iterator kept) {
-  kept_.erase(kept);
-  ++dropped_;
+  return index_.least_valuable([&](const PrefixIndex::State& state) -> int64_t {
+    if (spared != index_.end() && &state == &*spared) return -1;
+    const auto waited = turns.find(&state);
+    return waited == turns.end() ? turn : waited->second;
+  });
 }
 
 void Scheduler::drop_idle() {
-  kept_.clear();
+  index_.clear();
 }
 
 // One slice of the prompt that was admitted first, then every answer's next token.
@@ -371,6 +391,7 @@ Result<void> Scheduler::run(const std::vector<StepWork>& work) {
 void Scheduler::advance(Request& request, const StepWork& work, std::span<const float> logits) {
   auto& tokens = request.tokens();
   tokens.insert(tokens.end(), work.tokens.begin(), work.tokens.end());
+  publish(request, work.prompt_ends);
   if (work.kind == RowKind::generated) return sample(request, logits);
   GenerationResult& result = request.result;
   const auto& callbacks = request.asked.callbacks;
@@ -384,6 +405,24 @@ void Scheduler::advance(Request& request, const StepWork& work, std::span<const 
   request.answer.emplace(engine_.model(), request.asked.generation, callbacks);
   if (request.limit == result.prompt_tokens) return finish(request);
   sample(request, logits);
+}
+
+// At a grid point, where the state follows from the tokens alone. Room is made for it by what has
+// not been used since the request came.
+void Scheduler::publish(Request& request, bool prompt_ends) {
+  Conversation& conversation = *request.conversation;
+  const SettleRule& settle = engine_.plan().settle;
+  if (prompt_ends && settle.at_prompt_end) conversation.shareable = false;
+  if (!options_.share_prefixes || !conversation.shareable) return;
+  if (!settle.is_grid_point(conversation.sequence.committed())) return;
+  const auto try_once = [&] {
+    return index_.publish(conversation.sequence, request.asked.salt, conversation.tokens);
+  };
+  while (try_once() == PrefixIndex::Published::no_room) {
+    const auto oldest = least_needed(index_.end());
+    if (oldest == index_.end() || oldest->used >= request.admitted_at) return;
+    index_.drop(oldest);
+  }
 }
 
 void Scheduler::sample(Request& request, std::span<const float> logits) {
@@ -405,7 +444,7 @@ void Scheduler::finish(Request& request) {
     request.answer->write_to(result);
     result.decode_seconds = seconds_since(request.since);
   }
-  if (!request.conversation.empty()) note_memory(engine_, request.sequence(), result);
+  if (request.conversation) note_memory(engine_, request.sequence(), result);
   if (request.cancelled) result.finish = FinishReason::cancelled;
   request.ended = true;
 }
@@ -422,14 +461,12 @@ void Scheduler::answer_ended() {
   Requests ended;
   ended.swap(ended_);
   for (Request& request : ended) {
-    if (request.failure || request.cancelled) {
-      request.conversation.clear();
-    } else if (!request.conversation.empty()) {
-      Conversation& conversation = request.conversation.front();
-      conversation.bytes = conversation.sequence.bytes().pages;
-      engine_.pool().resize(conversation.sequence.reservation(), {});
-      kept_.splice(kept_.end(), request.conversation);
+    if (!request.failure && !request.cancelled && request.conversation) {
+      Conversation& conversation = *request.conversation;
+      index_.keep(std::move(conversation.sequence), request.asked.salt, conversation.tokens,
+                  conversation.first_prompt);
     }
+    request.conversation.reset();
   }
   for (Request& request : ended) {
     if (request.failure) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many requests before one engine. A request is admitted when its worst case can be reserved, in
 // the order of arrival; all admitted ones decode together, and beside them one slice of one prompt
-// is read. What a conversation has read stays after its answer, and a prompt that begins with it
-// goes on there; kept conversations leave, whole, when admission needs their room.
+// is read. What a conversation has read stays after its answer, and so do the grid points on the
+// way there (cache/prefix_index.hpp): a prompt that begins with the same tokens reads only what is
+// new. All that is kept leaves, least valuable first, when admission needs the room.
 //
 // Every request ends in exactly one of on_done and on_error, from within step(). Not thread-safe:
 // one thread owns it, and the engine's pool while it steps.
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "cache/prefix_index.hpp"
 #include "engine/answer.hpp"
 #include "engine/generation.hpp"
 
@@ -27,6 +29,9 @@ struct SchedulerOptions {
   // How often one that waits for memory may be overtaken by next turns of kept conversations, whose
   // memory is theirs already. 0: the order of arrival, always.
   uint32_t most_overtaken = 64;
+  // Prompts which begin alike share what was read: states at grid points are published. False: only
+  // conversations go on.
+  bool share_prefixes = true;
   // Answers wait while a prompt is read: they then go on in larger batches, after longer pauses.
   bool prompts_first = false;
 };
@@ -37,8 +42,9 @@ struct ScheduledRequest {
       {};  // on_prompt(0, n) when reading begins; go_on before every step
   std::function<void(const GenerationResult&)> on_done = {};
   std::function<void(const Error&)> on_error = {};
-  int priority = 0;    // higher ones first
-  bool first = false;  // served before all of its priority that wait
+  std::string salt = {};  // what is kept is found again only by requests of the same salt
+  int priority = 0;       // higher ones first
+  bool first = false;     // served before all of its priority that wait
 };
 
 struct SchedulerFigures {
@@ -46,7 +52,8 @@ struct SchedulerFigures {
   size_t reading = 0;      // admitted, the prompt not read to its end
   size_t decoding = 0;     // admitted, the answer has begun
   size_t idle = 0;         // kept conversations without a request
-  size_t idle_bytes = 0;   // of their pages
+  size_t points = 0;       // published states at grid points
+  size_t idle_bytes = 0;   // of pages that both hold, each counted once
   uint64_t dropped = 0;    // conversations that left for room, ever
   uint64_t preempted = 0;  // requests that were written out, ever
   size_t running() const { return reading + decoding; }
@@ -81,33 +88,34 @@ class Scheduler {
     SequenceCache sequence;
     std::vector<uint32_t> tokens = {};
     uint32_t first_prompt = 0;  // its reservation follows from this and the most tokens
-    size_t bytes = 0;           // of its pages, while it is idle
+    bool shareable = true;      // its state follows from its tokens alone
   };
-  using Kept = std::list<Conversation>;
   // A conversation that was written out.
   struct Paused {
     std::vector<std::byte> image;
     std::vector<uint32_t> tokens;
     uint32_t first_prompt = 0;
+    bool shareable = true;
   };
   struct Request {
     RequestId id = 0;
     ScheduledRequest asked;
     std::optional<Answer> answer;
-    Kept conversation;  // one once admitted
+    std::optional<Conversation> conversation;  // once admitted
     std::optional<Paused> paused;
     GenerationResult result;
     uint32_t limit = 0;  // tokens of prompt and answer
     uint32_t next = 0;   // decoding: the token to read
     uint32_t overtaken = 0;
-    bool begun = false;  // reading the prompt
+    uint64_t admitted_at = 0;  // by the index's clock
+    bool begun = false;        // reading the prompt
     bool cancelled = false;
     std::optional<Error> failure;
     bool ended = false;
     std::chrono::steady_clock::time_point since;  // reading, then decoding, began
 
-    SequenceCache& sequence() { return conversation.front().sequence; }
-    std::vector<uint32_t>& tokens() { return conversation.front().tokens; }
+    SequenceCache& sequence() { return conversation->sequence; }
+    std::vector<uint32_t>& tokens() { return conversation->tokens; }
     bool decoding() const { return answer.has_value(); }
   };
   using Requests = std::list<Request>;
@@ -120,15 +128,18 @@ class Scheduler {
   Result<bool> resume(Request& request);
   bool preempt_for(const Request& request);
   Requests::iterator place_for(int priority, bool first);
-  bool go_on_with(Request& request, Kept::iterator kept);
-  Kept::iterator find_kept(const std::vector<uint32_t>& prompt);
-  bool make_room(const Quota& quota, const std::function<bool()>& reserve, Kept::iterator spared);
-  Kept::iterator least_needed(Kept::iterator spared);
-  void drop(Kept::iterator kept);
+  PrefixIndex::Found find(const Request& request);
+  bool take(Request& request, PrefixIndex::Found found);
+  bool begin_with(Request& request, PrefixIndex::Found found);
+  bool begin_anew(Request& request);
+  bool make_room(const Quota& quota, const std::function<bool()>& reserve,
+                 PrefixIndex::Handle spared);
+  PrefixIndex::Handle least_needed(PrefixIndex::Handle spared);
   std::vector<StepWork> compose(std::vector<Request*>& taking_part);
   bool begin_reading(Request& request);
   Result<void> run(const std::vector<StepWork>& work);
   void advance(Request& request, const StepWork& work, std::span<const float> logits);
+  void publish(Request& request, bool prompt_ends);
   void sample(Request& request, std::span<const float> logits);
   void fail_request(Request& request, Error error);
   void finish(Request& request);
@@ -139,11 +150,10 @@ class Scheduler {
   Requests waiting_;
   Requests running_;  // in the order of admission
   Requests ended_;
-  Kept kept_;  // least recently used first
+  PrefixIndex index_;
   std::vector<float> logits_;
   StepReport last_step_;
   RequestId next_id_ = 1;
-  uint64_t dropped_ = 0;
   uint64_t preempted_ = 0;
 };
 

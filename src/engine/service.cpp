@@ -47,7 +47,7 @@ void Service::drain(std::chrono::milliseconds deadline) {
   std::unique_lock lock(mutex_);
   closing_ = true;
   changed_.notify_all();
-  const auto empty = [&] { return entries_.empty() && asleep_ && figures_.idle == 0; };
+  const auto empty = [&] { return entries_.empty() && asleep_ && figures_.kept() == 0; };
   if (changed_.wait_for(lock, deadline, empty)) return;
   for (const auto& [ticket, entry] : entries_) entry->cancelled = true;
   changed_.wait(lock, empty);
@@ -78,7 +78,7 @@ void Service::work() {
 // Hands new requests to the scheduler; sleeps while there is nothing to do. False: the thread ends.
 bool Service::take_new() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopping_ || !asleep_ || (closing_ && figures_.idle > 0); });
+  changed_.wait(lock, [&] { return stopping_ || !asleep_ || (closing_ && figures_.kept() > 0); });
   if (stopping_ && entries_.empty()) return false;
   asleep_ = false;
   for (; !new_.empty(); new_.pop_front()) {
@@ -138,6 +138,7 @@ void Service::publish() {
   figures_.waiting = now.waiting;
   figures_.idle = now.idle;
   figures_.idle_bytes = now.idle_bytes;
+  figures_.points = now.points;
   figures_.dropped = now.dropped;
   figures_.kv = engine_.pool().figures();
 }

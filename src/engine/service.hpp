@@ -36,7 +36,8 @@ struct ServiceFigures {
   size_t running = 0;
   size_t waiting = 0;
   size_t idle = 0;        // conversations kept between turns
-  size_t idle_bytes = 0;  // of their pages; part of what kv says
+  size_t points = 0;      // states at grid points that other prompts may begin with
+  size_t idle_bytes = 0;  // of pages that both hold; part of what kv says
   uint64_t dropped = 0;   // kept conversations that left for room
   uint64_t finished = 0;
   uint64_t cancelled = 0;
@@ -45,6 +46,7 @@ struct ServiceFigures {
   uint64_t generated_tokens = 0;
   PoolFigures kv;
   size_t kv_budget = 0;
+  size_t kept() const { return idle + points; }
 };
 
 class Service {

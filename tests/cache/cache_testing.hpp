@@ -109,6 +109,7 @@ class MemoryWalk {
     const CacheLayout& layout = sequence.layout();
     const size_t exact_row = 2 * layout.exact_row_bytes() + layout.state_floats() * sizeof(float);
     std::map<PageClass, size_t> held;
+    std::map<PageClass, size_t> common;  // counts against nobody
     const auto side = [&](PageClass page_class) {
       side_[page_class] += 1;
       side_bytes_ += pool_.page_bytes(page_class);
@@ -120,7 +121,7 @@ class MemoryWalk {
       entry.page_class = page_class;
       entry.live |= live;
       entry.row_bytes = row_bytes;
-      ++held[page_class];
+      ++(pool_.in_common(page) ? common : held)[page_class];
     };
     for (uint32_t i = 0; i < layout.heads(); ++i) {
       const HeadCache& head = sequence.head(i);
@@ -143,6 +144,7 @@ class MemoryWalk {
     }
     std::map<PageClass, size_t> promised;
     for (const auto& [page_class, pages] : quota) promised[page_class] += pages;
+    for (auto& [page_class, pages] : promised) pages -= std::min(pages, common[page_class]);
     for (const auto& [page_class, pages] : held) {
       claims_[page_class] += std::max(pages, promised[page_class]);
       EXPECT_TRUE(quota.empty() || pages <= promised[page_class]) << "more pages than reserved";
@@ -163,7 +165,7 @@ class MemoryWalk {
       expected.used += live;
       expected.wasted += stride(entry.page_class) - live;
       slabs[page >> 12] = entry.page_class;
-      ++pages[entry.page_class];
+      if (!pool_.in_common(page)) ++pages[entry.page_class];
     }
     for (const auto& [page_class, count] : side_) {
       expected.wasted += count * (stride(page_class) - pool_.page_bytes(page_class));

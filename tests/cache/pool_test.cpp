@@ -158,6 +158,34 @@ TEST(Pool, a_holder_beyond_its_reservation_may_share_only_what_it_could_take_ove
   expect_balanced(pool);
 }
 
+TEST(Pool, a_page_in_common_counts_once_and_against_nobody) {
+  Pool pool = make_pool(1, 4096);
+  const PageClass page_class = make_class(pool, 1024, 64);
+  const ReservationId first = pool.reserve({{page_class, 3}});
+  const PageId page = pool.allocate(page_class, first);
+  pool.add_live(page, 1);
+  const PoolFigures before = pool.figures();
+  EXPECT_EQ(before.free, 1024u);
+  // The second one's two pages include this one, so that it needs room for one only.
+  const ReservationId second = pool.reserve(without({{page_class, 2}}, {{page_class, 1}}));
+  ASSERT_NE(second, kUnreserved);
+  pool.hold_in_common(page, 1);
+  EXPECT_EQ(pool.figures().free, 0u);
+  EXPECT_EQ(pool.shared_bytes(), 1024u);
+  EXPECT_NE(pool.allocate(page_class, second), kNoPage);
+  EXPECT_EQ(pool.allocate(page_class, second), kNoPage);
+  pool.free(page, first,
+            1);  // stays with the second, and the first has two pages to take, not three
+  EXPECT_EQ(pool.shared_bytes(), 0u);
+  EXPECT_NE(pool.allocate(page_class, first), kNoPage);
+  EXPECT_NE(pool.allocate(page_class, first), kNoPage);
+  EXPECT_EQ(pool.allocate(page_class, first), kNoPage);
+  expect_balanced(pool);
+  pool.free(page, second, 1);
+  EXPECT_EQ(pool.figures().free, 1024u);
+  expect_balanced(pool);
+}
+
 // Holders, charges and masks as the test sees them, counted again after every operation.
 class Shadow {
  public:
@@ -175,6 +203,25 @@ class Shadow {
     std::vector<Holding> pages;
   };
   std::vector<Holder> holders;
+
+  // Pages of a holder that count against it.
+  size_t counted(const Holder& holder, size_t i) const {
+    return static_cast<size_t>(
+        std::count_if(holder.pages.begin(), holder.pages.end(), [&](const Holding& holding) {
+          return holding.page_class == i && !pool_.in_common(holding.page);
+        }));
+  }
+  // Called before a page is held in common: those that counted on it need one page less.
+  void leave_to_all(PageId page, size_t i) {
+    if (pool_.in_common(page)) return;
+    for (Holder& holder : holders) {
+      const bool holds = std::any_of(holder.pages.begin(), holder.pages.end(),
+                                     [&](const Holding& holding) { return holding.page == page; });
+      if (holds && holder.id != kUnreserved && holder.quota[i] >= counted(holder, i)) {
+        --holder.quota[i];
+      }
+    }
+  }
 
   void check() const {
     std::map<PageId, std::pair<size_t, uint64_t>> pages;
@@ -194,16 +241,14 @@ class Shadow {
       expected.used += live;
       expected.wasted += stride(state.first) - live;
       slabs[page >> 12] = state.first;
-      ++distinct[state.first];
+      if (!pool_.in_common(page)) ++distinct[state.first];
     }
     for (const auto& [slab, page_class] : slabs) expected.wasted += kSlab % stride(page_class);
     std::vector<size_t> unreserved(classes_.size());
     for (size_t i = 0; i < classes_.size(); ++i) {
       size_t claims = 0;
       for (const Holder& holder : holders) {
-        const auto held = static_cast<size_t>(
-            std::count_if(holder.pages.begin(), holder.pages.end(),
-                          [&](const Holding& holding) { return holding.page_class == i; }));
+        const size_t held = counted(holder, i);
         if (holder.id == kUnreserved) {
           unreserved[i] += held;
         } else {
@@ -240,6 +285,7 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
     return (uint64_t{random()} << 32 | random()) & (~uint64_t{0} >> (64 - slots[i]));
   };
   size_t refused = 0;
+  size_t in_common = 0;
   for (int operation = 0; operation < 100000; ++operation) {
     if (shadow.holders.empty() || (pick(40) == 0 && shadow.holders.size() < 8)) {
       Shadow::Holder holder;
@@ -261,9 +307,7 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
       const size_t kind = pick(100);
       if (kind < 45) {
         const size_t i = pick(classes.size());
-        const auto held = static_cast<size_t>(
-            std::count_if(holder.pages.begin(), holder.pages.end(),
-                          [&](const auto& holding) { return holding.page_class == i; }));
+        const size_t held = shadow.counted(holder, i);
         const PageId page = pool.allocate(classes[i], holder.id);
         if (page == kNoPage) {
           ASSERT_GE(held, holder.quota[i]) << "an allocation within a reservation failed";
@@ -288,7 +332,15 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
           const bool held = std::any_of(to.pages.begin(), to.pages.end(), [&](const auto& holding) {
             return holding.page == shared.page;
           });
-          if (!held && pool.share(shared.page, to.id, shared.live)) to.pages.push_back(shared);
+          if (held) continue;
+          if (pick(3) == 0) {
+            shadow.leave_to_all(shared.page, shared.page_class);
+            pool.hold_in_common(shared.page, shared.live);
+            to.pages.push_back(shared);
+            ++in_common;
+          } else if (pool.share(shared.page, to.id, shared.live)) {
+            to.pages.push_back(shared);
+          }
         }
       } else if (kind < 70 && !holder.pages.empty()) {
         Shadow::Holding& holding = holder.pages[pick(holder.pages.size())];
@@ -311,6 +363,7 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(refused, 100u);  // the pool was full at times
+  EXPECT_GT(in_common, 500u);
   for (Shadow::Holder& holder : shadow.holders) {
     for (const auto& holding : holder.pages) pool.free(holding.page, holder.id, holding.live);
     pool.release(holder.id);

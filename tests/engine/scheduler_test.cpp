@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests together give what each gives alone; memory decides who runs, and nothing is lost.
-#include "engine/scheduler.hpp"
-
 #include <random>
 
-#include "engine/engine_testing.hpp"
+#include "engine/scheduler_testing.hpp"
 
 namespace skvis::testing {
 namespace {
@@ -18,64 +16,6 @@ const std::vector<std::string> kPlans = {
     "int8 snapkv:0.3 settle=prompt",
     "int8 snapkv:0.4 settle=64 observe=16 budget=ada",
 };
-
-// What became of a request: exactly one call.
-struct Outcome {
-  std::optional<GenerationResult> result;
-  std::string error;
-  int calls = 0;
-};
-
-Scheduler::RequestId submit(Scheduler& scheduler, GenerationRequest request, Outcome& outcome,
-                            int priority = 0) {
-  return scheduler.submit({.generation = std::move(request),
-                           .callbacks = {},
-                           .on_done =
-                               [&outcome](const GenerationResult& result) {
-                                 outcome.result = result;
-                                 ++outcome.calls;
-                               },
-                           .on_error =
-                               [&outcome](const Error& error) {
-                                 outcome.error = error.message;
-                                 ++outcome.calls;
-                               },
-                           .priority = priority});
-}
-
-void run_all(Scheduler& scheduler) {
-  while (scheduler.step()) {
-  }
-}
-
-std::vector<uint32_t> some_prompt(size_t first, size_t length) {
-  static const auto ids = read_ids(source_path("models/tiny/ids.json"));
-  std::vector<uint32_t> prompt;
-  for (size_t i = 0; i < length; ++i) prompt.push_back(ids[(first + i) % ids.size()]);
-  return prompt;
-}
-
-GenerationRequest ask(std::vector<uint32_t> prompt, uint32_t max_tokens) {
-  GenerationRequest request = greedy(std::move(prompt), max_tokens);
-  request.ignore_end = true;
-  return request;
-}
-
-void expect_empty(Scheduler& scheduler, const Engine& engine) {
-  scheduler.drop_idle();
-  EXPECT_EQ(engine.pool().figures(), (PoolFigures{.free = engine.pool().budget()}));
-}
-
-// The least memory that so many sequences of this size can be reserved in.
-size_t memory_for(const std::string& plan, uint32_t prompt, uint32_t tokens, size_t sequences) {
-  const auto engine = tiny_engine({.plan = plan});
-  size_t slabs = 0;
-  for (const auto& [page_class, pages] : engine->layout().worst_case(prompt, tokens)) {
-    const size_t per_slab = Pool::kSlabBytes / engine->pool().page_bytes(page_class);
-    slabs += (sequences * pages + per_slab - 1) / per_slab;
-  }
-  return slabs * Pool::kSlabBytes;
-}
 
 TEST(Scheduler, requests_together_answer_as_each_does_alone) {
   for (const std::string& plan : kPlans) {
@@ -249,7 +189,8 @@ TEST(Scheduler, what_is_cancelled_ends_at_once_and_its_memory_is_free) {
   }
   EXPECT_GT(outcomes[0].result->tokens.size(), 0u);
   EXPECT_FALSE(scheduler.cancel(ids[0]));
-  EXPECT_EQ(engine->pool().figures(), (PoolFigures{.free = engine->pool().budget()}));
+  EXPECT_EQ(engine->pool().figures().reserved, 0u);
+  expect_empty(scheduler, *engine);
 }
 
 TEST(Scheduler, who_is_written_out_for_a_more_urgent_request_goes_on_with_the_same_tokens) {

@@ -15,6 +15,8 @@ struct ServeOptions {
   ModelOptions model;
   ServerOptions server;
   std::string key_file;
+  std::vector<std::string> cors_origins;
+  int64_t ping_seconds = 15;
 };
 
 std::string bytes(size_t count) {
@@ -61,13 +63,38 @@ Result<void> serve_model(const ServeOptions& options) {
     SKVIS_TRY(const auto keys, parse_api_keys(text, options.key_file));
     server.api_keys.insert(server.api_keys.end(), keys.begin(), keys.end());
   }
-  SKVIS_CHECK(check_address(server));
+  if (!options.cors_origins.empty()) server.cors_origins = options.cors_origins;
+  if (server.cors_origins == std::vector<std::string>{"none"}) server.cors_origins.clear();
+  server.keep_alive = std::chrono::seconds(options.ping_seconds);
+  SKVIS_CHECK(check_options(server));
   SKVIS_TRY(const auto engine, start_engine(options.model));
   if (!engine->model().tokenizer) {
     return fail("{}: {}", engine->model().name, engine->model().tokenizer_problem);
   }
   print_start(*engine);
   return serve(*engine, server);
+}
+
+void add_transport(CLI::App& command, ServeOptions& options) {
+  ServerOptions& server = options.server;
+  command.add_option("--unix", server.unix_path,
+                     "A UNIX socket to listen on, for this user only, in place of host and port");
+  command.add_option("--tls-cert", server.tls_certificate,
+                     "Certificate chain (PEM): clients must speak TLS 1.2 or newer");
+  command.add_option("--tls-key", server.tls_key, "Its private key (PEM, not encrypted)");
+  command
+      .add_option("--cors-origin", options.cors_origins,
+                  "The origin of a web page that may read answers, '*' for all (default), 'none'; "
+                  "may be given several times")
+      ->allow_extra_args(false);
+  command
+      .add_option("--sse-ping-interval", options.ping_seconds,
+                  "Seconds of silence in a stream before a comment is sent")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 3600));
+  command.add_option("--max-connections", server.max_connections, "Clients connected at once")
+      ->capture_default_str()
+      ->check(CLI::Range(size_t{1}, size_t{65536}));
 }
 
 }  // namespace
@@ -81,6 +108,7 @@ void add_serve(CLI::App& app, Action& action) {
   command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 or :: for all")
       ->capture_default_str();
   command->add_option("--port", server.port, "Port; 0: a free one")->capture_default_str();
+  add_transport(*command, *options);
   command->add_option("--alias", server.model_id, "The model's id (default: its name)");
   command
       ->add_option("--api-key", server.api_keys,
@@ -107,7 +135,9 @@ void add_serve(CLI::App& app, Action& action) {
       "Examples:\n"
       "  skvis serve\n"
       "  skvis serve --model model.gguf --kv int4 --kv-memory 2GiB --port 9000\n"
-      "  skvis serve --host 0.0.0.0 --api-key-file keys.txt --alias assistant");
+      "  skvis serve --host 0.0.0.0 --api-key-file keys.txt --alias assistant\n"
+      "  skvis serve --tls-cert chain.pem --tls-key key.pem --api-key-file keys.txt\n"
+      "  skvis serve --unix /run/user/1000/skvis.sock");
   command->callback([options, &action] { action = [options] { return serve_model(*options); }; });
 }
 

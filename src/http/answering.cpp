@@ -13,6 +13,8 @@ namespace {
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::hours kNoComments{1};  // then the coroutine looks up, and waits on
+
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -39,7 +41,14 @@ class Answering {
         shared_(connection.shared()),
         job_(std::move(job)),
         mailbox_(std::make_shared<Mailbox>(shared_.io)),
-        arrived_(arrived) {}
+        arrived_(arrived) {
+    mailbox_->limit(shared_.options.max_unsent, [this] {
+      spdlog::info("a client does not take its answer; the connection is closed");
+      connection_.close();
+    });
+  }
+  Answering(const Answering&) = delete;
+  ~Answering() { mailbox_->limit(0, nullptr); }
 
   asio::awaitable<bool> run();
 
@@ -113,11 +122,14 @@ asio::awaitable<bool> Answering::generate(size_t index, Service::Ticket ticket) 
     const bool written = co_await connection_.write(head);
     if (!written) co_return false;
   }
+  const std::chrono::milliseconds silence = job_.keep_alive.value_or(shared_.options.keep_alive);
+  const bool comments = job_.stream && silence.count() > 0;
   for (;;) {
-    std::optional<GenerationEvent> event = co_await mailbox_->next(shared_.options.keep_alive);
+    std::optional<GenerationEvent> event =
+        co_await mailbox_->next(comments ? silence : kNoComments);
     bool written = true;
     if (!event) {
-      if (job_.stream) written = co_await write_piece(kSseKeepAlive);
+      if (comments) written = co_await write_piece(kSseKeepAlive);
     } else if (std::holds_alternative<GenerationBegun>(*event)) {
       times_.queue = seconds_between(arrived_, Clock::now());
     } else if (const auto* text = std::get_if<std::string>(&*event)) {

@@ -40,6 +40,8 @@ HttpRequest head_of(const Header& header) {
           .path = path_of_target(to_string(header.target())),
           .content_type = to_string(header[http::field::content_type]),
           .authorization = to_string(header[http::field::authorization]),
+          .origin = to_string(header[http::field::origin]),
+          .preflight_fields = to_string(header[http::field::access_control_request_headers]),
           .body = {}};
 }
 
@@ -87,11 +89,9 @@ class BodyShare {
 
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, HttpShared& shared)
-    : shared_(shared), stream_(std::move(socket)), buffer_(kBufferLimit) {
-  beast::error_code ignored;
-  // Pieces of a stream are small and shall not wait for each other.
-  stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+Connection::Connection(Transport::Socket socket, HttpShared& shared)
+    : shared_(shared), stream_(std::move(socket), shared.tls), buffer_(kBufferLimit) {
+  stream_.limit_send_buffer(shared.options.send_buffer);
   shared_.connections.insert(this);
 }
 
@@ -100,27 +100,51 @@ Connection::~Connection() {
 }
 
 void Connection::close() {
-  beast::error_code ignored;
-  stream_.socket().close(ignored);
+  stream_.close();
 }
 
 asio::awaitable<void> Connection::run() {
-  bool more = true;
+  bool more = co_await open();
+  if (!more) co_return;
   while (more && !shared_.closing) more = co_await serve_one();
-  beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  co_await stream_.end(kLingerTime);
+}
+
+asio::awaitable<bool> Connection::open() {
+  stream_.expires_after(shared_.options.handshake_timeout);
+  idle_ = true;
+  const Transport::Opening opening = co_await stream_.open();
+  idle_ = false;
+  framing_ = {.keep_alive = false, .headers = shared_.router.cors_headers({})};
+  if (opening == Transport::Opening::not_tls) {
+    const HttpResponse response =
+        error_response(bad_request("this port speaks TLS; begin the address with https://"));
+    co_await respond_and_close(response);
+  }
+  co_return opening == Transport::Opening::ready;
+}
+
+asio::awaitable<bool> Connection::await_request() {
+  if (buffer_.size() > 0) co_return true;
+  stream_.expires_after(shared_.options.idle_timeout);
+  idle_ = true;
+  const auto [problem, read] = co_await stream_.async_read_some(buffer_.prepare(4096), kTuple);
+  idle_ = false;
+  buffer_.commit(read);
+  co_return !problem;
 }
 
 asio::awaitable<bool> Connection::serve_one() {
   const ServerOptions& options = shared_.options;
+  const bool begun = co_await await_request();
+  if (!begun) co_return false;
   http::request_parser<http::string_body> parser;
   parser.header_limit(kHeaderLimit);
   parser.body_limit(options.max_body);
-  stream_.expires_after(options.idle_timeout);
-  idle_ = true;
+  // For the whole header, however slowly its bytes come.
+  stream_.expires_after(options.header_timeout);
   const auto [problem, read] = co_await http::async_read_header(stream_, buffer_, parser, kTuple);
-  idle_ = false;
-  framing_ = {};
+  framing_ = {.headers = shared_.router.cors_headers({})};
   if (problem) {
     const std::optional<HttpResponse> response = response_to(problem, options.max_body);
     if (response) co_await respond_and_close(*response);
@@ -132,12 +156,13 @@ asio::awaitable<bool> Connection::serve_one() {
               .http_1_0 = header.version() < 11,
               .head_only = header.method() == http::verb::head};
   HttpRequest request = head_of(header);
-  if (const auto refusal = shared_.router.refuse_head(request)) {
+  framing_.headers = shared_.router.cors_headers(request.origin);
+  if (const auto response = shared_.router.answer_head(request)) {
     if (!parser.is_done()) {
-      co_await respond_and_close(*refusal);
+      co_await respond_and_close(*response);
       co_return false;
     }
-    const bool sent = co_await respond(*refusal);
+    const bool sent = co_await respond(*response);
     co_return sent;
   }
   if (parser.is_done()) {
@@ -205,8 +230,7 @@ asio::awaitable<void> Connection::respond_and_close(const HttpResponse& response
   const std::string bytes = response_bytes(response, framing_);
   const bool written = co_await write(bytes);
   if (!written) co_return;
-  beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  stream_.half_close();
   stream_.expires_after(kLingerTime);
   std::array<char, 16 << 10> discarded;
   for (;;) {
@@ -225,9 +249,9 @@ asio::awaitable<bool> Connection::write(std::string_view bytes) {
 
 asio::awaitable<void> Connection::watch() {
   while (buffer_.size() < kAheadLimit) {
-    // Past the stream's timeouts: a client may wait as long as its answer takes.
-    const auto [problem, read] =
-        co_await stream_.socket().async_read_some(buffer_.prepare(4096), kTuple);
+    // A client may wait as long as its answer takes. A write under way keeps its own time.
+    stream_.expires_never();
+    const auto [problem, read] = co_await stream_.async_read_some(buffer_.prepare(4096), kTuple);
     buffer_.commit(read);
     if (problem) co_return;
   }

@@ -5,15 +5,15 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <chrono>
 #include <string_view>
 #include <unordered_set>
 
 #include "http/http_server.hpp"
+#include "http/transport.hpp"
 #include "server/routes.hpp"
 
 namespace skvis {
@@ -28,6 +28,7 @@ struct HttpShared {
   const Router& router;
   Service& service;
   Metrics& metrics;
+  boost::asio::ssl::context* tls = nullptr;  // null: plain
   bool closing = false;
   std::unordered_set<Connection*> connections;
   size_t body_bytes = 0;  // promised to requests that are being read
@@ -35,7 +36,7 @@ struct HttpShared {
 
 class Connection {
  public:
-  Connection(boost::asio::ip::tcp::socket socket, HttpShared& shared);
+  Connection(Transport::Socket socket, HttpShared& shared);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -43,7 +44,7 @@ class Connection {
   // Until the client or the server ends it.
   boost::asio::awaitable<void> run();
   void close();
-  bool idle() const { return idle_; }  // no request is being read or answered
+  bool idle() const { return idle_; }  // no request has begun
 
   HttpShared& shared() { return shared_; }
   const Framing& framing() const { return framing_; }
@@ -54,6 +55,10 @@ class Connection {
   boost::asio::awaitable<void> watch();
 
  private:
+  // False: the client did not get through the handshake of TLS.
+  boost::asio::awaitable<bool> open();
+  // Waits for the first bytes of the next request.
+  boost::asio::awaitable<bool> await_request();
   // One request and its answer. False: the connection ends.
   boost::asio::awaitable<bool> serve_one();
   template <typename Parser>
@@ -66,7 +71,7 @@ class Connection {
   boost::asio::awaitable<void> respond_and_close(const HttpResponse& response);
 
   HttpShared& shared_;
-  boost::beast::tcp_stream stream_;
+  Transport stream_;
   boost::beast::flat_buffer buffer_;
   Framing framing_;
   bool idle_ = false;

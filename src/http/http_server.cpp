@@ -14,62 +14,47 @@
 
 #include "base/log.hpp"
 #include "http/connection.hpp"
+#include "http/listener.hpp"
+#include "http/tls.hpp"
 
 namespace skvis {
 namespace {
 
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 // For clients to take their last pieces when nothing is generated any more.
 constexpr std::chrono::seconds kLastWrites{2};
 
-std::string host_in_url(const std::string& host) {
-  return host.find(':') == host.npos ? host : "[" + host + "]";
-}
+using TlsContext = std::unique_ptr<asio::ssl::context>;
 
-// "[::1]" as people write it in addresses.
-std::string without_brackets(const std::string& host) {
-  const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  return brackets ? host.substr(1, host.size() - 2) : host;
-}
-
-Result<void> open_acceptor(tcp::acceptor& acceptor, asio::io_context& io, const std::string& host,
-                           uint16_t port) {
-  ErrorCode problem;
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, problem);
-  if (problem || found.empty()) {
-    return fail("--host {}: no such address: {}", host, problem.message());
+Result<void> listen_at(Listener& listener, const ServerOptions& options) {
+  if (options.unix_path.empty()) return listener.listen_tcp(options.host, options.port);
+  if (!options.tls_certificate.empty() || !options.tls_key.empty()) {
+    return fail("--unix does not go with TLS: the file's mode says who may connect");
   }
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor.open(endpoint.protocol(), problem);
-  if (!problem) acceptor.set_option(tcp::acceptor::reuse_address(true), problem);
-  if (!problem) acceptor.bind(endpoint, problem);
-  if (!problem) acceptor.listen(asio::socket_base::max_listen_connections, problem);
-  if (problem == asio::error::address_in_use) {
-    return fail(
-        "port {} of {} is taken by another program; stop that one, or choose another --port", port,
-        host);
-  }
-  if (problem)
-    return fail("cannot listen on {}:{}: {}", host_in_url(host), port, problem.message());
-  return {};
+  return listener.listen_unix(options.unix_path);
 }
 
-// Too many clients: one line, and the door.
-void turn_away(tcp::socket socket) {
+// Null where no TLS is asked for.
+Result<TlsContext> tls_of(const ServerOptions& options) {
+  if (options.tls_certificate.empty() && options.tls_key.empty()) return TlsContext();
+  return load_tls(options.tls_certificate, options.tls_key);
+}
+
+// Too many clients: one line, and the door. Those of TLS, who could not read it, get the door.
+void turn_away(Transport::Socket socket, const HttpShared& shared) {
+  if (shared.tls != nullptr) return;
   const std::string bytes =
       response_bytes(error_response(overloaded(503, "too many connections; try again in a moment")),
-                     {.keep_alive = false});
+                     {.keep_alive = false, .headers = shared.router.cors_headers({})});
   ErrorCode ignored;
   socket.non_blocking(true, ignored);
   socket.send(asio::buffer(bytes), 0, ignored);
 }
 
-asio::awaitable<void> run_connection(tcp::socket socket, HttpShared& shared) {
+asio::awaitable<void> run_connection(Transport::Socket socket, HttpShared& shared) {
   try {
     Connection connection(std::move(socket), shared);
     co_await connection.run();
@@ -82,14 +67,16 @@ asio::awaitable<void> run_connection(tcp::socket socket, HttpShared& shared) {
 
 // Destroyed from the end: the service first, whose last words are posted to the io_context.
 struct HttpServer::State {
-  State(Engine& engine, const ServerOptions& given)
+  State(Engine& engine, const ServerOptions& given, CorsPolicy cors, TlsContext context)
       : options(given),
+        tls(std::move(context)),
         metrics(options.model_id),
         router({.engine = engine,
                 .model_id = options.model_id,
                 .default_max_tokens = options.default_max_tokens,
                 .started = std::time(nullptr)},
-               ApiKeys(options.api_keys), metrics, [this] { return service.figures(); }),
+               ApiKeys(options.api_keys), std::move(cors), metrics,
+               [this] { return service.figures(); }),
         service(engine, options.queue, {.most_running = options.parallel}) {}
 
   asio::awaitable<void> accept_clients();
@@ -98,9 +85,10 @@ struct HttpServer::State {
   void close_the_rest();
 
   const ServerOptions options;
+  const TlsContext tls;
   asio::io_context io{1};
   asio::thread_pool worker{1};
-  tcp::acceptor acceptor{io};
+  Listener listener{io};
   asio::signal_set signals{io};
   asio::steady_timer last_writes{io};
   Metrics metrics;
@@ -111,22 +99,22 @@ struct HttpServer::State {
                     .options = options,
                     .router = router,
                     .service = service,
-                    .metrics = metrics};
+                    .metrics = metrics,
+                    .tls = tls.get()};
   std::thread drainer;
-  uint16_t port = 0;
 };
 
 asio::awaitable<void> HttpServer::State::accept_clients() {
   while (!shared.closing) {
-    tcp::socket socket(io);
-    const auto [problem] = co_await acceptor.async_accept(socket, kTuple);
+    Transport::Socket socket(io);
+    const auto [problem] = co_await listener.acceptor().async_accept(socket, kTuple);
     if (shared.closing) co_return;
     if (problem) {  // file descriptors may be short: they come back when clients leave
       spdlog::warn("cannot accept a client: {}", problem.message());
       asio::steady_timer pause(io, std::chrono::milliseconds(200));
       co_await pause.async_wait(kTuple);
     } else if (shared.connections.size() >= options.max_connections) {
-      turn_away(std::move(socket));
+      turn_away(std::move(socket), shared);
     } else {
       asio::co_spawn(io, run_connection(std::move(socket), shared), asio::detached);
     }
@@ -138,7 +126,7 @@ void HttpServer::State::begin_to_stop() {
   spdlog::info("stopping: what runs may end within {} s",
                std::chrono::duration_cast<std::chrono::seconds>(options.drain).count());
   ErrorCode ignored;
-  acceptor.close(ignored);
+  listener.acceptor().close(ignored);
   signals.clear(ignored);  // a second Ctrl-C ends the program at once
   signals.cancel(ignored);
   for (Connection* connection : shared.connections) {
@@ -174,21 +162,22 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(Engine& engine,
                                                        const ServerOptions& options) {
   ServerOptions complete = options;
   if (complete.model_id.empty()) complete.model_id = engine.model().name;
-  complete.host = without_brackets(complete.host);
-  auto state = std::make_unique<State>(engine, complete);
-  SKVIS_CHECK(open_acceptor(state->acceptor, state->io, complete.host, complete.port));
-  ErrorCode problem;
-  state->port = state->acceptor.local_endpoint(problem).port();
-  if (problem) return fail("cannot read the port: {}", problem.message());
+  SKVIS_TRY(CorsPolicy cors, CorsPolicy::parse(complete.cors_origins));
+  SKVIS_TRY(TlsContext tls, tls_of(complete));
+  auto state = std::make_unique<State>(engine, complete, std::move(cors), std::move(tls));
+  SKVIS_CHECK(listen_at(state->listener, complete));
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
 }
 
 uint16_t HttpServer::port() const {
-  return state_->port;
+  return state_->listener.port();
 }
 
 std::string HttpServer::url() const {
-  return fmt::format("http://{}:{}", host_in_url(state_->options.host), state_->port);
+  const ServerOptions& options = state_->options;
+  if (!options.unix_path.empty()) return "unix:" + options.unix_path;
+  return fmt::format("{}://{}", state_->tls ? "https" : "http",
+                     address_in_url(options.host, port()));
 }
 
 const std::string& HttpServer::model_id() const {
@@ -212,10 +201,12 @@ void HttpServer::stop() {
   asio::post(state_->io, [state = state_.get()] { state->begin_to_stop(); });
 }
 
-Result<void> check_address(const ServerOptions& options) {
+Result<void> check_options(const ServerOptions& options) {
+  SKVIS_CHECK(CorsPolicy::parse(options.cors_origins));
+  SKVIS_CHECK(tls_of(options));
   asio::io_context io;
-  tcp::acceptor acceptor(io);
-  return open_acceptor(acceptor, io, without_brackets(options.host), options.port);
+  Listener listener(io);
+  return listen_at(listener, options);
 }
 
 Result<void> serve(Engine& engine, const ServerOptions& options) {

@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,16 +25,25 @@ namespace skvis {
 struct GenerationBegun {};
 using GenerationEvent = std::variant<GenerationBegun, std::string, GenerationResult, Error>;
 
-// post() from any thread, next() from the thread of the io_context, one caller at a time.
+// post() from any thread, the rest from the thread of the io_context, next() by one caller at a
+// time.
 class Mailbox : public std::enable_shared_from_this<Mailbox> {
  public:
   explicit Mailbox(boost::asio::io_context& io) : io_(io), arrival_(io) {}
 
   void post(GenerationEvent event) {
     boost::asio::post(io_, [self = shared_from_this(), event = std::move(event)]() mutable {
+      if (const auto* text = std::get_if<std::string>(&event)) self->bytes_ += text->size();
       self->events_.push_back(std::move(event));
       self->arrival_.cancel();
+      if (self->bytes_ > self->limit_ && self->on_overflow_) self->on_overflow_();
     });
+  }
+
+  // `then` is called when more than `bytes` of text wait to be taken. None: no limit.
+  void limit(size_t bytes, std::function<void()> then) {
+    limit_ = bytes;
+    on_overflow_ = std::move(then);
   }
 
   // The next event, texts that follow each other joined; nothing when none comes within `patience`.
@@ -50,6 +60,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
         *text += std::get<std::string>(events_.front());
         events_.pop_front();
       }
+      bytes_ -= text->size();
     }
     co_return event;
   }
@@ -58,6 +69,9 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   boost::asio::io_context& io_;
   boost::asio::steady_timer arrival_;
   std::deque<GenerationEvent> events_;
+  size_t bytes_ = 0;  // of the texts among them
+  size_t limit_ = 0;
+  std::function<void()> on_overflow_;
 };
 
 }  // namespace skvis

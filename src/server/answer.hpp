@@ -2,6 +2,7 @@
 // From a checked request to what the engine is asked, and from what it answers to JSON.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <ctime>
 #include <memory>
@@ -79,7 +80,8 @@ struct AnswerJob {
   std::vector<GenerationRequest> generations;
   bool stream = false;
   bool include_usage = false;
-  size_t kv_heads = 0;  // over all layers: what rows are divided by
+  size_t kv_heads = 0;                                  // over all layers: what rows are divided by
+  std::optional<std::chrono::milliseconds> keep_alive;  // the server's, if not said; 0: no comments
 };
 
 // Errors: a model that is not served here; no tokenizer; a prompt that is empty, longer than the

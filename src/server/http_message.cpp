@@ -10,6 +10,8 @@ std::string_view reason(unsigned status) {
   switch (status) {
     case 200:
       return "OK";
+    case 204:
+      return "No Content";
     case 400:
       return "Bad Request";
     case 401:
@@ -57,8 +59,9 @@ std::string head_of(unsigned status, std::string_view content_type, const Framin
   std::string head = fmt::format("HTTP/1.1 {} {}\r\n", status, reason(status));
   add_header(head, "Date", date_now());
   add_header(head, "Server", "skvis/" SKVIS_VERSION);
-  add_header(head, "Content-Type", content_type);
+  if (!content_type.empty()) add_header(head, "Content-Type", content_type);
   add_header(head, "Connection", framing.keep_alive ? "keep-alive" : "close");
+  for (const auto& [name, value] : framing.headers) add_header(head, name, value);
   return head;
 }
 
@@ -77,7 +80,10 @@ HttpResponse json_response(const Json& body, unsigned status) {
 std::string response_bytes(const HttpResponse& response, const Framing& framing) {
   std::string bytes = head_of(response.status, response.content_type, framing);
   for (const auto& [name, value] : response.headers) add_header(bytes, name, value);
-  add_header(bytes, "Content-Length", std::to_string(response.body.size()));
+  // 204 has no body by definition, and no length (RFC 9110, 8.6).
+  if (response.status != 204) {
+    add_header(bytes, "Content-Length", std::to_string(response.body.size()));
+  }
   bytes += "\r\n";
   if (!framing.head_only) bytes += response.body;
   return bytes;

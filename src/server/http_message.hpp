@@ -11,11 +11,15 @@
 
 namespace skvis {
 
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
 struct HttpRequest {
   std::string method;
   std::string path;  // percent-decoded, without the query
   std::string content_type;
   std::string authorization;
+  std::string origin;            // the web page that asks; empty: not said
+  std::string preflight_fields;  // the headers that a page wants to send
   std::string body;
 };
 
@@ -23,7 +27,7 @@ struct HttpResponse {
   unsigned status = 200;
   std::string content_type = "application/json";
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;  // beside those of every response
+  HttpHeaders headers;  // beside those of every response
 };
 
 HttpResponse json_response(const Json& body, unsigned status = 200);
@@ -33,6 +37,7 @@ struct Framing {
   bool keep_alive = true;
   bool http_1_0 = false;   // such a client knows no chunks
   bool head_only = false;  // the answer to HEAD: the length is said, the body is left out
+  HttpHeaders headers;     // of every response to this request, whatever its status
 };
 
 // The whole response. Line breaks in header values become spaces.

@@ -12,6 +12,7 @@ namespace {
 
 // Nobody generates more, and sums with it stay far from 32 bits.
 constexpr int64_t kMostTokens = int64_t{1} << 24;
+constexpr int64_t kLongestPing = 3600;  // seconds
 
 void read_sampling(FieldReader& reader, SamplingRequest& sampling) {
   reader.number("temperature", 0, 100, sampling.temperature);
@@ -44,6 +45,7 @@ void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
   read_sampling(reader, options.sampling);
   reader.texts("stop", kMaxStops, kMaxStopBytes, options.stop);
   reader.boolean("ignore_eos", options.ignore_end);
+  reader.integer("sse_ping_interval", -1, kLongestPing, options.sse_ping_interval);
   refuse_unsupported(reader, route);
 }
 

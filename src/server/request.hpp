@@ -25,6 +25,8 @@ struct AnswerOptions {
   SamplingRequest sampling;
   std::vector<std::string> stop;
   bool ignore_end = false;
+  std::optional<int64_t>
+      sse_ping_interval;  // seconds between comments in a silent stream; -1: none
 };
 
 struct ChatRequest {

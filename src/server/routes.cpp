@@ -7,18 +7,30 @@ namespace skvis {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::string_view kGet = "GET, HEAD";
+constexpr std::string_view kPost = "POST";
 
-enum class Method : uint8_t { get, post };
+constexpr Route kRoutes[] = {
+    {.path = "/"},
+    {.path = "/health", .open = true},
+    {.path = "/version"},
+    {.path = "/metrics"},
+    {.path = "/v1/models"},
+    {.path = "/v1/models/{model}"},
+    {.path = "/v1/chat/completions", .post = true},
+    {.path = "/v1/completions", .post = true},
+    {.path = "/tokenize", .post = true},
+    {.path = "/detokenize", .post = true},
+};
 
-// Nothing where there is no such route.
-std::optional<Method> method_of(std::string_view path) {
-  constexpr std::string_view kGet[] = {"/", "/health", "/version", "/metrics", "/v1/models"};
-  constexpr std::string_view kPost[] = {"/v1/chat/completions", "/v1/completions", "/tokenize",
-                                        "/detokenize"};
-  if (std::find(std::begin(kGet), std::end(kGet), path) != std::end(kGet)) return Method::get;
-  if (std::find(std::begin(kPost), std::end(kPost), path) != std::end(kPost)) return Method::post;
-  if (path.starts_with(kModelPrefix) && path.size() > kModelPrefix.size()) return Method::get;
-  return std::nullopt;
+// Null where there is no such route.
+const Route* find_route(std::string_view path) {
+  for (const Route& route : kRoutes) {
+    const std::string_view prefix = route.path.substr(0, route.path.find('{'));
+    const bool below = prefix.size() < route.path.size() && path.size() > prefix.size();
+    if (path == route.path || (below && path.starts_with(prefix))) return &route;
+  }
+  return nullptr;
 }
 
 bool is_json(std::string_view content_type) {
@@ -44,32 +56,44 @@ Reply job_or_error(const ApiResult<Request>& request, const ServerContext& conte
   if (!request) return error_response(request.error());
   ApiResult<AnswerJob> job = prepare(context, *request);
   if (!job) return error_response(job.error());
+  if (const auto& seconds = request->options.sse_ping_interval) {
+    job->keep_alive = std::chrono::seconds(std::max<int64_t>(*seconds, 0));
+  }
   return std::move(*job);
 }
 
 }  // namespace
 
-Router::Router(ServerContext context, ApiKeys keys, const Metrics& metrics,
+std::span<const Route> all_routes() {
+  return kRoutes;
+}
+
+Router::Router(ServerContext context, ApiKeys keys, CorsPolicy cors, const Metrics& metrics,
                std::function<ServiceFigures()> figures)
     : context_(std::move(context)),
       keys_(std::move(keys)),
+      cors_(std::move(cors)),
       metrics_(metrics),
       figures_(std::move(figures)) {}
 
-std::optional<HttpResponse> Router::refuse_head(const HttpRequest& request) const {
-  if (request.path != "/health" && !keys_.allow(request.authorization)) {
+std::optional<HttpResponse> Router::answer_head(const HttpRequest& request) const {
+  const Route* route = find_route(request.path);
+  // Browsers ask without the key whether they may send it.
+  if (request.method == "OPTIONS" && (route != nullptr || request.path == "*")) {
+    return answer_options(request);
+  }
+  if (!(route != nullptr && route->open) && !keys_.allow(request.authorization)) {
     return wrong_key(request.authorization);
   }
-  const std::optional<Method> method = method_of(request.path);
-  if (!method) {
+  if (route == nullptr) {
     return error_response(
         {.status = 404,
          .message = fmt::format("there is nothing at {}; `/` lists what is", request.path),
          .code = "not_found"});
   }
   const bool get = request.method == "GET" || request.method == "HEAD";
-  if (*method == Method::get ? !get : request.method != "POST") {
-    const char* allowed = *method == Method::get ? "GET, HEAD" : "POST";
+  if (route->post ? request.method != "POST" : !get) {
+    const std::string_view allowed = route->post ? kPost : kGet;
     HttpResponse response = error_response(
         {.status = 405,
          .message = fmt::format("{} takes {}, found {}", request.path, allowed, request.method),
@@ -77,13 +101,24 @@ std::optional<HttpResponse> Router::refuse_head(const HttpRequest& request) cons
     response.headers.emplace_back("Allow", allowed);
     return response;
   }
-  if (*method == Method::post && !is_json(request.content_type)) {
+  if (route->post && !is_json(request.content_type)) {
     return error_response(bad_request(
         fmt::format("Content-Type must be application/json, found {}",
                     request.content_type.empty() ? "none" : "'" + request.content_type + "'"),
         {}, "unsupported_content_type"));
   }
   return std::nullopt;
+}
+
+HttpResponse Router::answer_options(const HttpRequest& request) const {
+  const Route* route = find_route(request.path);
+  const std::string methods = fmt::format(
+      "{}, OPTIONS", route == nullptr ? "GET, HEAD, POST" : (route->post ? kPost : kGet));
+  HttpResponse response{.status = 204,
+                        .content_type = {},
+                        .headers = cors_.preflight(methods, request.preflight_fields)};
+  response.headers.emplace_back("Allow", methods);
+  return response;
 }
 
 Reply Router::answer(const HttpRequest& request) const {

@@ -150,7 +150,7 @@ TEST(hostile, too_many_connections_are_turned_away) {
 }
 
 TEST(hostile, slow_and_silent_clients_are_let_go) {
-  RunningServer server({.idle_timeout = 200ms, .body_timeout = 200ms});
+  RunningServer server({.idle_timeout = 200ms, .header_timeout = 200ms, .body_timeout = 200ms});
   HttpClient silent(server.port());
   EXPECT_TRUE(silent.ended());
   HttpClient slow_head(server.port());
@@ -308,8 +308,8 @@ TEST(hostile, a_taken_port_is_named) {
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(second.error().message, HasSubstr(std::to_string(server.port())));
   EXPECT_THAT(second.error().message, HasSubstr("taken"));
-  EXPECT_FALSE(check_address({.port = server.port()}).ok());
-  EXPECT_TRUE(check_address({.port = 0}).ok());
+  EXPECT_FALSE(check_options({.port = server.port()}).ok());
+  EXPECT_TRUE(check_options({.port = 0}).ok());
   EXPECT_FALSE(HttpServer::listen(tiny_engine(), {.host = "no.such.host.invalid"}).ok());
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -30,17 +31,24 @@ struct ClientResponse {
 
 class HttpClient {
  public:
-  explicit HttpClient(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const timeval patience{.tv_sec = 60, .tv_usec = 0};  // a test fails rather than hangs
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  // `receive_buffer`: bytes that the kernel takes for a client that does not read; 0: its own
+  // choice.
+  explicit HttpClient(uint16_t port, int receive_buffer = 0)
+      : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    connected_ =
-        ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    connect(reinterpret_cast<const sockaddr*>(&address), sizeof address, receive_buffer);
   }
-  ~HttpClient() { close(); }
+  // Over a UNIX socket.
+  explicit HttpClient(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    connect(reinterpret_cast<const sockaddr*>(&address), sizeof address, 0);
+  }
+  virtual ~HttpClient() { close(); }
   HttpClient(const HttpClient&) = delete;
 
   bool connected() const { return connected_; }
@@ -51,7 +59,7 @@ class HttpClient {
 
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent = send_some(bytes.data(), bytes.size());
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
@@ -105,10 +113,28 @@ class HttpClient {
     return end_;
   }
 
+ protected:
+  virtual ssize_t send_some(const char* bytes, size_t count) {
+    return ::send(socket_, bytes, count, MSG_NOSIGNAL);
+  }
+  virtual ssize_t receive_some(char* bytes, size_t count) {
+    return ::recv(socket_, bytes, count, 0);
+  }
+  int socket() const { return socket_; }
+
  private:
+  void connect(const sockaddr* address, socklen_t size, int receive_buffer) {
+    const timeval patience{.tv_sec = 60, .tv_usec = 0};  // a test fails rather than hangs
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (receive_buffer > 0) {
+      ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    }
+    connected_ = ::connect(socket_, address, size) == 0;
+  }
+
   bool fill() {
     char buffer[4096];
-    const ssize_t count = ::recv(socket_, buffer, sizeof buffer, 0);
+    const ssize_t count = receive_some(buffer, sizeof buffer);
     end_ = count == 0 || (count < 0 && errno == ECONNRESET);
     if (count <= 0) return false;
     pending_.append(buffer, static_cast<size_t>(count));

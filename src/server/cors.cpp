@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/cors.hpp"
+
+#include <algorithm>
+
+namespace skvis {
+namespace {
+
+constexpr std::string_view kAll = "*";
+
+// scheme "://" host and nothing after it: what a browser sends as Origin.
+bool is_origin(std::string_view text) {
+  const size_t scheme = text.find("://");
+  if (scheme == text.npos || scheme == 0) return false;
+  const std::string_view host = text.substr(scheme + 3);
+  return !host.empty() &&
+         std::none_of(text.begin(), text.end(), [](char c) { return c <= ' ' || c > '~'; }) &&
+         host.find_first_of("/?#@") == host.npos;
+}
+
+}  // namespace
+
+Result<CorsPolicy> CorsPolicy::parse(std::vector<std::string> origins) {
+  for (const std::string& origin : origins) {
+    if (origin == kAll && origins.size() > 1) {
+      return fail("--cors-origin: '*' means every page; leave it out or give it alone");
+    }
+    // "null" is what pages from files say, and pages that hide where they come from.
+    if (origin != kAll && origin != "null" && !is_origin(origin)) {
+      return fail(
+          "--cors-origin {}: expected '*', 'null' or an origin such as https://page.example:8443, "
+          "without a path",
+          origin);
+    }
+  }
+  return CorsPolicy(std::move(origins));
+}
+
+HttpHeaders CorsPolicy::headers(std::string_view origin) const {
+  if (origins_.empty()) return {};
+  if (origins_.front() == kAll) return {{"Access-Control-Allow-Origin", "*"}};
+  HttpHeaders headers = {{"Vary", "Origin"}};  // a cache must not hand one page's answer to another
+  if (std::find(origins_.begin(), origins_.end(), origin) != origins_.end()) {
+    headers.emplace_back("Access-Control-Allow-Origin", origin);
+  }
+  return headers;
+}
+
+HttpHeaders CorsPolicy::preflight(std::string_view methods, std::string_view fields) const {
+  if (origins_.empty()) return {};
+  // Client libraries send headers of their own, so what is asked for is what is allowed. '*' would
+  // not cover Authorization.
+  return {{"Access-Control-Allow-Methods", std::string(methods)},
+          {"Access-Control-Allow-Headers",
+           std::string(fields.empty() ? "Authorization, Content-Type" : fields)},
+          {"Access-Control-Max-Age", "86400"}};
+}
+
+}  // namespace skvis

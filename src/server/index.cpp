@@ -104,9 +104,11 @@ std::string examples(const std::string& model_id) {
 
 constexpr std::string_view kRoutes = R"(<h2>Routes</h2>
 <table>
-<tr><th>POST</th><td>/v1/chat/completions, /v1/completions, /tokenize, /detokenize</td></tr>
+<tr><th>POST</th><td>/v1/chat/completions, /v1/completions, /tokenize, /detokenize,
+/apply-template</td></tr>
 <tr><th>GET</th><td><a href="/v1/models">/v1/models</a>, <a href="/metrics">/metrics</a>,
-<a href="/health">/health</a>, <a href="/version">/version</a></td></tr>
+<a href="/health">/health</a>, <a href="/version">/version</a>,
+<a href="/openapi.json">/openapi.json</a></td></tr>
 </table>
 )";
 

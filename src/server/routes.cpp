@@ -15,12 +15,14 @@ constexpr Route kRoutes[] = {
     {.path = "/health", .open = true},
     {.path = "/version"},
     {.path = "/metrics"},
+    {.path = "/openapi.json"},
     {.path = "/v1/models"},
     {.path = "/v1/models/{model}"},
     {.path = "/v1/chat/completions", .post = true},
     {.path = "/v1/completions", .post = true},
     {.path = "/tokenize", .post = true},
     {.path = "/detokenize", .post = true},
+    {.path = "/apply-template", .post = true},
 };
 
 // Null where there is no such route.
@@ -133,6 +135,7 @@ Reply Router::answer_get(const HttpRequest& request) const {
   if (request.path == "/health") return health();
   if (request.path == "/version") return version();
   if (request.path == "/metrics") return metrics_.response(figures_());
+  if (request.path == "/openapi.json") return openapi();
   if (request.path == "/v1/models") return list_models(context_);
   if (request.path == "/") return index_page(context_, figures_());
   return show_model(context_, std::string_view(request.path).substr(kModelPrefix.size()));
@@ -146,6 +149,7 @@ Reply Router::answer_post(const HttpRequest& request) const {
     return job_or_error(parse_completion_request(request.body), context_, prepare_completion);
   }
   if (request.path == "/tokenize") return tokenize(context_, request.body);
+  if (request.path == "/apply-template") return apply_template(context_, request.body);
   return detokenize(context_, request.body);
 }
 

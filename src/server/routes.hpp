@@ -24,11 +24,13 @@ HttpResponse list_models(const ServerContext& context);
 HttpResponse show_model(const ServerContext& context, std::string_view id);
 HttpResponse tokenize(const ServerContext& context, std::string_view body);
 HttpResponse detokenize(const ServerContext& context, std::string_view body);
+HttpResponse apply_template(const ServerContext& context, std::string_view body);
 HttpResponse health();
 HttpResponse version();
+HttpResponse openapi();
 HttpResponse index_page(const ServerContext& context, const ServiceFigures& figures);
 
-// Paths; "/v1/models/{model}" stands for every one below it.
+// Paths as docs/openapi.yaml writes them: "/v1/models/{model}" stands for every one below it.
 struct Route {
   std::string_view path;
   bool post = false;  // otherwise GET and HEAD

@@ -200,6 +200,31 @@ TEST(answers, tokens_go_there_and_back) {
   EXPECT_EQ(client.post("/detokenize", R"({"tokens":[99999999]})").status, 400);
 }
 
+TEST(answers, a_template_shows_what_the_model_would_read) {
+  RunningServer server;
+  HttpClient client(server.port());
+  const auto text_of = [&](const std::string& fields) {
+    return client.post("/apply-template", chat_body(fields)).json()["prompt"].get<std::string>();
+  };
+  const auto tokens_of = [&](const std::string& body) {
+    return client.post("/tokenize", body).json()["tokens"];
+  };
+  const std::string prompt = text_of("");
+  EXPECT_THAT(prompt, HasSubstr("Say something."));
+  EXPECT_EQ(tokens_of(dump_json(Json{{"content", prompt}})), tokens_of(chat_body()));
+  // What belongs to the chat request may stay in it.
+  EXPECT_EQ(text_of(R"("max_tokens":5,"stream":true,"model":"tiny")"), prompt);
+  const std::string closed = text_of(R"("add_generation_prompt":false)");
+  EXPECT_LT(closed.size(), prompt.size());
+  EXPECT_EQ(prompt.substr(0, closed.size()), closed);
+  EXPECT_EQ(text_of(R"("chat_template_kwargs":{"add_generation_prompt":false})"), closed);
+  for (const char* wrong : {R"("add_generation_prompt":"no")", R"("chat_template_kwargs":[])"}) {
+    EXPECT_EQ(client.post("/apply-template", chat_body(wrong)).status, 400) << wrong;
+  }
+  EXPECT_EQ(client.post("/apply-template", chat_body(R"("model":"other")")).status, 404);
+  EXPECT_EQ(client.post("/apply-template", "{}").status, 400);
+}
+
 TEST(answers, metrics_add_up_to_the_budget) {
   RunningServer server;
   HttpClient client(server.port());

@@ -25,9 +25,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kHeaderLimit = 32 << 10;
-constexpr size_t kBufferLimit = 128 << 10;
+// Of what is read and not yet parsed. Beast throws where one field, of a trailer even, is longer
+// than 64 KiB: none can be.
+constexpr size_t kBufferLimit = 48 << 10;
 // What a client may send ahead while its request is being answered; later bytes wait in the kernel.
-constexpr size_t kAheadLimit = 64 << 10;
+constexpr size_t kAheadLimit = 32 << 10;
 constexpr std::chrono::seconds kLingerTime{2};
 
 std::string to_string(beast::string_view text) {
@@ -157,6 +159,13 @@ asio::awaitable<bool> Connection::serve_one() {
               .head_only = header.method() == http::verb::head};
   HttpRequest request = head_of(header);
   framing_.headers = shared_.router.cors_headers(request.origin);
+  // Where such a body ends is a matter of opinion, and a proxy's may differ from ours.
+  if (header.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
+    const HttpResponse response = error_response(
+        bad_request("the only Transfer-Encoding that this server reads is 'chunked'"));
+    co_await respond_and_close(response);
+    co_return false;
+  }
   if (const auto response = shared_.router.answer_head(request)) {
     if (!parser.is_done()) {
       co_await respond_and_close(*response);

@@ -192,7 +192,16 @@ void HttpServer::run() {
   State& state = *state_;
   if (state.options.handle_signals) state.await_signal();
   asio::co_spawn(state.io, state.accept_clients(), asio::detached);
-  state.io.run();
+  for (;;) {
+    // What is thrown outside of a coroutine, by a parser or for want of memory, ends the connection
+    // it belongs to; the others go on.
+    try {
+      state.io.run();
+      break;
+    } catch (const std::exception& problem) {
+      spdlog::warn("a connection ended: {}", problem.what());
+    }
+  }
   if (state.drainer.joinable()) state.drainer.join();
   state.worker.join();
 }

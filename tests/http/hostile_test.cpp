@@ -210,6 +210,42 @@ TEST(hostile, what_is_no_http_is_answered_and_closed) {
   EXPECT_EQ(good.get("/health").status, 200);
 }
 
+TEST(hostile, what_stands_around_chunks_is_bounded) {
+  RunningServer server;
+  const std::string head = fmt::format(
+      "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n",
+      kChat);
+  for (const size_t size : {size_t{40'000}, size_t{70'000}, size_t{200'000}}) {
+    const std::string filler(size, 'x');
+    HttpClient trailer(server.port());
+    trailer.send(head + "2\r\n{}\r\n0\r\nX: " + filler + "\r\n\r\n");
+    const int status = trailer.receive().status;
+    EXPECT_TRUE(status == 400 || status == 431 || status == 0) << status;
+    HttpClient extension(server.port());
+    extension.send(head + "2;x=" + filler + "\r\n{}\r\n0\r\n\r\n");
+    EXPECT_THAT(extension.receive().status, ::testing::AnyOf(400, 431));
+    HttpClient good(server.port());
+    EXPECT_EQ(good.get("/health").status, 200) << size;
+  }
+}
+
+TEST(hostile, bodies_of_doubtful_length_are_refused) {
+  RunningServer server;
+  for (const char* lengths :
+       {"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n", "Content-Length: -2\r\n",
+        "Content-Length: 99999999999999999999999\r\n"}) {
+    HttpClient client(server.port());
+    client.send(
+        fmt::format("POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{}"
+                    "\r\n{{}}GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+                    lengths));
+    EXPECT_EQ(client.receive().status, 400) << lengths;
+    EXPECT_EQ(client.receive().status, 0) << "what follows was read as a request: " << lengths;
+  }
+}
+
 TEST(hostile, wrong_bodies_leave_the_server_well) {
   RunningServer server;
   HttpClient client(server.port());

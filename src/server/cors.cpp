@@ -38,10 +38,12 @@ Result<CorsPolicy> CorsPolicy::parse(std::vector<std::string> origins) {
 
 HttpHeaders CorsPolicy::headers(std::string_view origin) const {
   if (origins_.empty()) return {};
-  if (origins_.front() == kAll) return {{"Access-Control-Allow-Origin", "*"}};
-  HttpHeaders headers = {{"Vary", "Origin"}};  // a cache must not hand one page's answer to another
-  if (std::find(origins_.begin(), origins_.end(), origin) != origins_.end()) {
-    headers.emplace_back("Access-Control-Allow-Origin", origin);
+  const bool all = origins_.front() == kAll;
+  HttpHeaders headers;
+  if (!all) headers.emplace_back("Vary", "Origin");  // or a cache hands one page another's answer
+  if (all || std::find(origins_.begin(), origins_.end(), origin) != origins_.end()) {
+    headers.emplace_back("Access-Control-Allow-Origin", all ? kAll : origin);
+    headers.emplace_back("Access-Control-Expose-Headers", "Retry-After");
   }
   return headers;
 }

@@ -58,6 +58,7 @@ TEST(cors, answers_errors_and_streams_say_who_may_read_them) {
   const ClientResponse large = client.post("/tokenize", std::string(2000, ' '), key);
   EXPECT_EQ(large.status, 413);
   EXPECT_EQ(large.headers.at(kAllowed), "*");
+  EXPECT_EQ(large.headers.at("access-control-expose-headers"), "Retry-After");
   HttpClient noise(server.port());
   noise.send("nonsense\r\n\r\n");
   EXPECT_EQ(noise.receive().headers.at(kAllowed), "*");

@@ -106,13 +106,15 @@ def chat(rng, stream):
                        "seed": rng.randint(0, 99), "ignore_eos": rng.random() < 0.7}).encode()
 
 
-def check_refusal(status, headers, body, figures):
-    """An answer other than 200: an error as documented."""
+async def take_refusal(client, status, headers, rng, figures):
+    """An answer other than 200: an error as documented. The client then waits a while."""
+    body = await client.body(headers)
     if status not in (429, 503):
         raise Failure(f"status {status}: {body[:200]!r}")
     if "retry-after" not in headers or "error" not in json.loads(body):
         raise Failure(f"status {status} without Retry-After or an error: {body[:200]!r}")
     figures.outcomes[f"refused with {status}"] += 1
+    await asyncio.sleep(rng.uniform(0.1, int(headers["retry-after"])))
 
 
 async def read_stream(client, figures, sent, pause, leave_after):
@@ -152,7 +154,7 @@ async def run_stream(client, rng, figures, kind):
     client.writer.write(request("POST", "/v1/chat/completions", chat(rng, True)))
     status, headers = await client.head()
     if status != 200:
-        return check_refusal(status, headers, await client.body(headers), figures)
+        return await take_refusal(client, status, headers, rng, figures)
     pause = rng.uniform(0.01, 0.1) if kind == "slow" else 0
     leave_after = rng.randint(1, 20) if kind == "leave" else 0
     ended = await read_stream(client, figures, sent, pause, leave_after)
@@ -162,10 +164,9 @@ async def run_stream(client, rng, figures, kind):
 async def run_whole(client, rng, figures):
     client.writer.write(request("POST", "/v1/chat/completions", chat(rng, False)))
     status, headers = await client.head()
-    body = await client.body(headers)
     if status != 200:
-        return check_refusal(status, headers, body, figures)
-    if json.loads(body)["choices"][0]["finish_reason"] not in ("stop", "length"):
+        return await take_refusal(client, status, headers, rng, figures)
+    if json.loads(await client.body(headers))["choices"][0]["finish_reason"] not in ("stop", "length"):
         raise Failure("an answer without a finish reason")
     figures.outcomes["whole answer"] += 1
 
@@ -259,7 +260,7 @@ async def start_server(arguments):
     process = await asyncio.create_subprocess_exec(
         arguments.binary, "serve", "--model", arguments.model, "--port", "0", "--parallel",
         str(arguments.parallel), "--queue", str(arguments.queue), "--max-connections", "1024",
-        *arguments.serve, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+        "--kv-memory", arguments.kv_memory, *arguments.serve, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
     while line := await process.stderr.readline():
         if found := re.search(rb"serving .* at http://127\.0\.0\.1:(\d+)", line):
             return process, int(found[1])
@@ -348,6 +349,8 @@ def parse():
     parser.add_argument("--seconds", type=float, default=60, help="how long they come (60)")
     parser.add_argument("--parallel", type=int, default=32, help="as in `skvis serve` (32)")
     parser.add_argument("--queue", type=int, default=128, help="as in `skvis serve` (128)")
+    # Kept conversations fill it, and only then can memory stand still.
+    parser.add_argument("--kv-memory", default="64MiB", help="as in `skvis serve` (64MiB)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("serve", nargs="*", help="further arguments of `skvis serve`, after --")
     return parser.parse_args()

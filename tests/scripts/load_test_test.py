@@ -22,7 +22,8 @@ def run(*arguments, binary=BINARY):
 class LoadTest(unittest.TestCase):
     def test_every_client_gets_an_end(self):
         result = run("--streams", "16", "--seconds", "4", "--parallel", "4", "--queue", "4",
-                     "--", "--kv-memory", "64MiB", "--threads", "1")
+                     "--kv-memory", "32MiB",
+                     "--", "--threads", "1")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         requests = re.search(r"16 clients, .* (\d+) requests, 0 failures", result.stdout)
         self.assertIsNotNone(requests, result.stdout)

@@ -15,7 +15,8 @@ if ! cmp -s "$requirements" "$venv/requirements.txt"; then
 fi
 
 log=$(mktemp)
-build/skvis serve --model models/tiny --port 0 --kv-memory 256MiB --default-max-tokens 16 2>"$log" &
+build/skvis serve --model models/tiny --port 0 --kv-memory 256MiB \
+  --ctx-size 256 --default-max-tokens 16 2>"$log" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" || true; rm -f "$log"' EXIT
 for _ in {1..300}; do
@@ -32,5 +33,5 @@ checks=not_a_server_error,status_code_conformance,content_type_conformance
 checks+=,response_headers_conformance,response_schema_conformance,unsupported_method
 checks+=,negative_data_rejection
 cd "$venv"  # where it leaves what it found
-bin/schemathesis run "${url#at }/openapi.json" --checks "$checks" --max-examples 40 \
-  --workers 2 --request-timeout 60 --no-color "$@"
+bin/schemathesis run "${url#at }/openapi.json" --checks "$checks" --max-examples 30 \
+  --request-timeout 60 --no-color "$@"

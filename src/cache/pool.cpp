@@ -321,25 +321,27 @@ bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
   return true;
 }
 
-void Pool::hold_in_common(PageId page, uint64_t live) {
+void Pool::make_common(PageId page) {
   PageInfo& page_info = info(page);
-  if (!page_info.common) {
-    const PageClass page_class = class_of(page);
-    ClassInfo& class_info = classes_[page_class];
-    const auto leave = [&](ReservationId reservation, size_t Promise::*counter) {
-      Promise& promised = promise(reservation, page_class);
-      class_info.promised -= promised.outstanding();
-      if (promised.quota >= promised.claims()) --promised.quota;
-      --(promised.*counter);
-      class_info.promised += promised.outstanding();
-    };
-    leave(page_info.charged, &Promise::held);
-    if (const auto sharing = sharing_.find(page); sharing != sharing_.end()) {
-      for (const ReservationId other : sharing->second.others) leave(other, &Promise::shared);
-      sharing->second.others.clear();
-    }
-    page_info.common = true;
+  if (std::exchange(page_info.common, true)) return;
+  const PageClass page_class = class_of(page);
+  ClassInfo& class_info = classes_[page_class];
+  const auto leave = [&](ReservationId reservation, size_t Promise::*counter) {
+    Promise& promised = promise(reservation, page_class);
+    class_info.promised -= promised.outstanding();
+    if (promised.quota >= promised.claims()) --promised.quota;
+    --(promised.*counter);
+    class_info.promised += promised.outstanding();
+  };
+  leave(page_info.charged, &Promise::held);
+  if (const auto sharing = sharing_.find(page); sharing != sharing_.end()) {
+    for (const ReservationId other : sharing->second.others) leave(other, &Promise::shared);
+    sharing->second.others.clear();
   }
+}
+
+void Pool::hold_in_common(PageId page, uint64_t live) {
+  make_common(page);
   add_holder(page, live);
 }
 

@@ -100,8 +100,10 @@ class Pool {
   // One more holder, who uses the slots of `live`. False, changing nothing: beyond the holder's
   // reservation, and no memory is left that was not promised to others.
   bool share(PageId page, ReservationId holder, uint64_t live);
-  // The same of a page that none of its holders lets go before it closes. The page counts against
-  // no reservation from now on, whoever holds it; a quota that counted on it shrinks by it.
+  // None of the page's holders will let it go and take another in its place: it counts against no
+  // reservation from now on, whoever holds it. A quota that counted on it shrinks by it.
+  void make_common(PageId page);
+  // One more holder of a page that is made common.
   void hold_in_common(PageId page, uint64_t live);
   // The holder goes, and with it its use of the slots of `live`. The last one frees the page.
   void free(PageId page, ReservationId holder, uint64_t live);

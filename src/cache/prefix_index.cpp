@@ -119,7 +119,9 @@ PrefixIndex::Published PrefixIndex::publish(const SequenceCache& sequence, std::
 
 void PrefixIndex::keep(SequenceCache sequence, std::string_view salt,
                        std::span<const uint32_t> tokens, uint32_t first_prompt) {
-  sequence.pool().resize(sequence.reservation(), {});
+  Pool& pool = sequence.pool();
+  pool.resize(sequence.reservation(), {});
+  sequence.each_page([&](PageId page) { pool.make_common(page); });
   Node& node = node_of(sequence.layout(), salt, tokens);
   const auto tail = tokens.subspan(node.end);
   add(node, {.sequence = std::move(sequence),

@@ -70,7 +70,8 @@ class PrefixIndex {
   Found find(const CacheLayout& layout, std::string_view salt, std::span<const uint32_t> prompt);
   // Notes that it is used.
   void touch(Handle state);
-  // Takes a conversation out; its pages are the caller's from now on.
+  // Takes a conversation out; its pages are the caller's from now on. They count against nobody:
+  // its reservation needs what it may hold less lasting_pages().
   SequenceCache take(Handle state);
 
   enum class Published : uint8_t { now, before, no_room };

@@ -93,8 +93,6 @@ class SequenceCache {
   bool can_cut() const;
   // Sealed pages that stay as they are until the sequence is closed: forks hold them in common.
   Quota lasting_pages() const;
-  // Those of them that are held in common already, and count against nobody's reservation.
-  Quota common_pages() const;
 
   // Are all rows exact: has nothing been settled yet?
   bool all_exact() const { return open_begin_ == layout_->plan().sinks; }

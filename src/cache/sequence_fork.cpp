@@ -144,22 +144,6 @@ Quota SequenceCache::lasting_pages() const {
   return quota;
 }
 
-Quota SequenceCache::common_pages() const {
-  std::vector<size_t> pages;
-  for (uint32_t i = 0; i < heads_.size(); ++i) {
-    const PageClass page_class = layout_->head(i).sealed;
-    pages.resize(std::max<size_t>(pages.size(), page_class + 1));
-    for (const PageEntry& entry : heads_[i].sealed.pages) {
-      pages[page_class] += pool_->in_common(entry.page);
-    }
-  }
-  Quota quota;
-  for (PageClass i = 0; i < pages.size(); ++i) {
-    if (pages[i] > 0) quota.emplace_back(i, pages[i]);
-  }
-  return quota;
-}
-
 bool SequenceCache::can_cut() const {
   return waiting_.empty() && !layout_->notes_every_row() && !layout_->plan().settle.at_prompt_end &&
          std::all_of(heads_.begin(), heads_.end(),

@@ -243,7 +243,7 @@ bool Scheduler::take(Request& request, PrefixIndex::Found found) {
   const CacheLayout& layout = engine_.layout();
   const uint32_t first_prompt = state.first_prompt;
   const Quota quota =
-      without(layout.worst_case(first_prompt, request.limit), state.sequence.common_pages());
+      without(layout.worst_case(first_prompt, request.limit), state.sequence.lasting_pages());
   const auto grow = [&] { return engine_.pool().resize(state.sequence.reservation(), quota); };
   if (!make_room(quota, grow, found.state)) return false;
   const std::vector<uint32_t>& prompt = request.asked.generation.prompt;

@@ -15,9 +15,10 @@ namespace skvis {
 
 class Answer {
  public:
-  // All three outlive the answer.
+  // All three outlive the answer. Shows the prompt where the request wants its echo, with
+  // `prompt_logprobs` of its tokens from the second on, or none.
   Answer(const LoadedModel& model, const GenerationRequest& request,
-         const GenerationCallbacks& callbacks);
+         const GenerationCallbacks& callbacks, std::vector<TokenLogprobs> prompt_logprobs = {});
 
   // Samples the next token from logits [vocabulary]; nothing when the answer ends with it.
   std::optional<uint32_t> next(std::span<const float> logits);
@@ -26,16 +27,21 @@ class Answer {
   void write_to(GenerationResult& result);
 
  private:
+  void echo_prompt(std::vector<TokenLogprobs> logprobs);
   void show(const std::string& text);
+  void deliver(std::vector<TextToken> tokens);
 
   const LoadedModel& model_;
   const GenerationRequest& request_;
   const GenerationCallbacks& callbacks_;
   Sampler sampler_;
+  std::vector<uint32_t> ends_;              // tokens that end it
   std::optional<Detokenizer> detokenizer_;  // absent where only tokens are asked for
   StopMatcher stops_;
-  std::string text_;
+  std::string text_;  // that was shown
   std::vector<uint32_t> tokens_;
+  TextTokens waiting_;  // where logprobs are asked for: tokens whose text was not shown yet
+  std::vector<TextToken> text_tokens_;
   FinishReason finish_ = FinishReason::length;
 };
 

@@ -18,12 +18,17 @@ std::string StopMatcher::push(std::string_view text) {
   if (stopped_) return {};
   held_ += text;
   size_t found = std::string::npos;
+  size_t length = 0;  // of what is shown of the stop text
   for (const std::string& stop : stops_) {
-    if (!stop.empty()) found = std::min(found, held_.find(stop));
+    const size_t at = stop.empty() ? std::string::npos : held_.find(stop);
+    if (at < found) {
+      found = at;
+      length = show_ ? stop.size() : 0;
+    }
   }
   if (found != std::string::npos) {
     stopped_ = true;
-    std::string shown = held_.substr(0, found);
+    std::string shown = held_.substr(0, found + length);
     held_.clear();
     return shown;
   }
@@ -79,7 +84,7 @@ Result<void> check_request(const Engine& engine, const GenerationRequest& reques
     return fail("stop texts need the answer's text, and only its tokens are asked for");
   }
   if (request.prompt.empty()) return fail("the prompt is empty: it needs at least one token");
-  if (request.prompt.size() >= engine.context()) {
+  if (request.prompt.size() + (request.max_tokens > 0 ? 1 : 0) > engine.context()) {
     return fail("the prompt has {} tokens, and the context of {} leaves no room for an answer",
                 request.prompt.size(), engine.context());
   }
@@ -87,6 +92,12 @@ Result<void> check_request(const Engine& engine, const GenerationRequest& reques
     if (token >= engine.vocabulary()) {
       return fail("token {} is outside the vocabulary of {}", token, engine.vocabulary());
     }
+  }
+  if (request.prompt_logprobs && engine.layout().filters_rows()) {
+    return fail(
+        "log-probabilities of a prompt need all its rows in the last layer, and under plan "
+        "'{}' only the newest get there; do not ask for them, or take another plan",
+        engine.plan().name);
   }
   return {};
 }
@@ -106,6 +117,9 @@ void note_memory(const Engine& engine, const SequenceCache& sequence, Generation
 Result<GenerationResult> Session::generate(const GenerationRequest& request,
                                            const GenerationCallbacks& callbacks) {
   SKVIS_CHECK(check_request(*engine_, request));
+  if (request.prompt_logprobs) {
+    return fail("a session reads prompts without their log-probabilities; the scheduler has them");
+  }
   const uint32_t limit = most_tokens_of(*engine_, request);
   GenerationResult result;
   result.prompt_tokens = static_cast<uint32_t>(request.prompt.size());

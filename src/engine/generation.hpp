@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "base/result.hpp"
 #include "engine/engine.hpp"
+#include "engine/logprobs.hpp"
 #include "engine/sampler.hpp"
 #include "text/detokenizer.hpp"
 
@@ -23,9 +25,19 @@ struct GenerationRequest {
   std::vector<uint32_t> prompt;  // all tokens of the conversation
   uint32_t max_tokens = 1024;
   SamplingOptions sampling;
-  std::vector<std::string> stop;  // texts that end the answer; not part of it
-  bool ignore_end = false;        // go on after the model's end tokens
-  bool tokens_only = false;       // no text, and so no tokenizer is needed
+  std::shared_ptr<const TokenRules> rules;  // null: none
+  std::vector<std::string> stop;            // texts that end the answer
+  bool show_stop = false;                   // the text that ended it is part of the answer
+  std::vector<uint32_t> stop_tokens;        // end the answer as the model's end tokens do
+  uint32_t min_tokens = 0;                  // nothing ends an answer of fewer
+  bool ignore_end = false;                  // go on after the model's end tokens
+  bool tokens_only = false;                 // no text, and so no tokenizer is needed
+  bool echo = false;                        // the answer's text begins with the prompt's
+  std::optional<uint32_t> logprobs;         // of the answer's tokens, beside so many best ones
+  // Of the prompt's. Every row of it must be read then: no kept conversation is gone on from.
+  std::optional<uint32_t> prompt_logprobs;
+  std::shared_ptr<TextTokenQueue> queue;  // where the tokens of a stream go; else to the result
+  bool repeats_prompt = false;            // a further answer to a prompt that has been counted
 };
 
 struct GenerationCallbacks {
@@ -42,7 +54,11 @@ struct GenerationCallbacks {
 struct GenerationResult {
   FinishReason finish = FinishReason::stop;
   std::string text;
-  std::vector<uint32_t> tokens;  // generated, the end token not included
+  std::vector<uint32_t> tokens;                // generated, the end token not included
+  bool scored = false;                         // logprobs were asked for
+  std::vector<TextToken> text_tokens;          // of `text`, with logprobs, unless a queue took them
+  std::vector<TokenLogprobs> prompt_logprobs;  // of all tokens but the first; not under echo
+  bool repeats_prompt = false;
   uint32_t prompt_tokens = 0;
   uint32_t reused_tokens = 0;  // of the prompt, already in the cache
   double prompt_seconds = 0;
@@ -53,7 +69,8 @@ struct GenerationResult {
   size_t rows_seen = 0;
 };
 
-// Errors: prompt empty or longer than the context, ids outside the vocabulary, no tokenizer.
+// Errors: prompt empty or longer than the context, ids outside the vocabulary, no tokenizer,
+// log-probabilities of a prompt whose rows do not all reach the last layer under this plan.
 Result<void> check_request(const Engine& engine, const GenerationRequest& request);
 // Tokens of prompt and answer together, at most the context. The request has passed its check.
 uint32_t most_tokens_of(const Engine& engine, const GenerationRequest& request);
@@ -68,7 +85,8 @@ class Session {
 
   // Reserves for prompt + max_tokens, never more than the context, unless a reservation of an
   // earlier turn is large enough. Errors: prompt empty or longer than the context, or too large for
-  // the KV memory; ids outside the vocabulary. The session is usable afterwards.
+  // the KV memory; ids outside the vocabulary; log-probabilities of the prompt, which the scheduler
+  // computes. The session is usable afterwards.
   Result<GenerationResult> generate(const GenerationRequest& request,
                                     const GenerationCallbacks& callbacks = {});
   // Reserve at least this many tokens at the first turn, so that later turns continue.
@@ -90,7 +108,9 @@ class Session {
 // Finds stop texts in a stream and holds back what might become one.
 class StopMatcher {
  public:
-  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+  // `show`: the stop text that was found is shown too.
+  explicit StopMatcher(std::vector<std::string> stops, bool show = false)
+      : stops_(std::move(stops)), show_(show) {}
   // Text that may be shown now. After a stop text was found, stopped() is true and nothing more
   // comes.
   std::string push(std::string_view text);
@@ -99,6 +119,7 @@ class StopMatcher {
 
  private:
   std::vector<std::string> stops_;
+  bool show_;
   std::string held_;
   bool stopped_ = false;
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <random>
 
 namespace skvis {
@@ -16,15 +18,29 @@ SamplingOptions resolve_sampling(const SamplingRequest& request, const Generatio
   if (model.top_p) options.top_p = *model.top_p;
   if (model.min_p) options.min_p = *model.min_p;
   if (model.top_k) options.top_k = static_cast<uint32_t>(std::max<int64_t>(0, *model.top_k));
+  if (model.repetition_penalty.value_or(0) > 0) {
+    options.repetition_penalty = *model.repetition_penalty;
+  }
   if (request.temperature) options.temperature = *request.temperature;
   if (request.top_k) options.top_k = *request.top_k;
   if (request.top_p) options.top_p = *request.top_p;
   if (request.min_p) options.min_p = *request.min_p;
+  if (request.typical_p) options.typical_p = *request.typical_p;
+  if (request.repetition_penalty) options.repetition_penalty = *request.repetition_penalty;
+  if (request.presence_penalty) options.presence_penalty = *request.presence_penalty;
+  if (request.frequency_penalty) options.frequency_penalty = *request.frequency_penalty;
   options.seed = request.seed ? *request.seed : std::random_device{}();
   return options;
 }
 
-Sampler::Sampler(const SamplingOptions& options) : options_(options), state_(options.seed) {}
+Sampler::Sampler(const SamplingOptions& options, std::shared_ptr<const TokenRules> rules,
+                 std::span<const uint32_t> prompt)
+    : options_(options),
+      rules_(rules ? std::move(rules) : std::make_shared<const TokenRules>()),
+      state_(options.seed) {
+  if (options_.repetition_penalty == 1) return;
+  for (const uint32_t token : prompt) counts_.emplace(token, 0);
+}
 
 // SplitMix64 (Steele, Lea, Flood, 2014): small, and the same everywhere, which std::uniform_* is
 // not.
@@ -40,18 +56,65 @@ uint32_t argmax(std::span<const float> logits) {
   return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-uint32_t Sampler::sample(std::span<const float> logits) {
-  if (options_.temperature <= 0) return argmax(logits);
-  const float best = *std::max_element(logits.begin(), logits.end());
+bool Sampler::penalises() const {
+  return options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
+         options_.frequency_penalty != 0;
+}
+
+bool Sampler::adjusts(const TokenMask& mask) const {
+  return !mask.allowed.empty() || !mask.forbidden.empty() || !rules_->allowed.empty() ||
+         !rules_->forbidden.empty() || !rules_->biases.empty() || penalises();
+}
+
+std::span<const float> Sampler::adjust(std::span<const float> logits, const TokenMask& mask) {
+  adjusted_.assign(logits.begin(), logits.end());
+  if (!mask.allowed.empty()) keep_masked(adjusted_, mask.allowed);
+  if (!rules_->allowed.empty()) keep_only(adjusted_, rules_->allowed);
+  forbid(adjusted_, mask.forbidden);
+  forbid_sequences(adjusted_, rules_->forbidden, generated_);
+  add_bias(adjusted_, rules_->biases);
+  if (options_.repetition_penalty != 1) {
+    penalise_repetition(adjusted_, counts_, options_.repetition_penalty);
+  }
+  if (options_.presence_penalty != 0 || options_.frequency_penalty != 0) {
+    penalise_use(adjusted_, counts_, options_.frequency_penalty, options_.presence_penalty);
+  }
+  return adjusted_;
+}
+
+std::optional<uint32_t> Sampler::sample(std::span<const float> logits, const TokenMask& mask) {
+  if (adjusts(mask)) logits = adjust(logits, mask);
+  const uint32_t first = argmax(logits);
+  const float best = logits[first];
+  if (best == -std::numeric_limits<float>::infinity()) return std::nullopt;
+  const uint32_t token = options_.temperature <= 0 ? first : draw(logits, best);
+  if (penalises()) ++counts_[token];
+  if (!rules_->forbidden.empty()) generated_.push_back(token);
+  return token;
+}
+
+uint32_t Sampler::draw(std::span<const float> logits, float best) {
+  gather(logits, best);
+  if (options_.typical_p < 1) keep_typical();
+  if (options_.top_p < 1) keep_top_p();
+  if (options_.min_p > 0) {  // the best has weight 1, unless it was not typical
+    const double least = options_.min_p * candidates_[0].weight;
+    while (candidates_.size() > 1 && candidates_.back().weight < least) candidates_.pop_back();
+  }
+  return pick();
+}
+
+// The candidates after temperature and top-k.
+void Sampler::gather(std::span<const float> logits, float best) {
   const double scale = 1.0 / options_.temperature;
   // A token this far below the best has no chance worth sorting for: e^-40 is 4e-18.
   const auto cutoff = static_cast<float>(best - 40.0 * options_.temperature);
   candidates_.clear();
   for (uint32_t token = 0; token < logits.size(); ++token) {
-    if (logits[token] >= cutoff) candidates_.emplace_back(logits[token], token);
+    if (logits[token] >= cutoff) candidates_.push_back({logits[token], token});
   }
-  const auto better = [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
   };
   if (options_.top_k > 0 && options_.top_k < candidates_.size()) {
     std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(),
@@ -59,31 +122,62 @@ uint32_t Sampler::sample(std::span<const float> logits) {
     candidates_.resize(options_.top_k);
   }
   std::sort(candidates_.begin(), candidates_.end(), better);
-  double total = 0;
-  for (auto& [logit, token] : candidates_) {
-    logit = static_cast<float>(std::exp((logit - best) * scale));
-    total += logit;
+  for (Candidate& candidate : candidates_) {
+    candidate.weight = static_cast<float>(std::exp((candidate.weight - best) * scale));
   }
-  size_t count = candidates_.size();
-  if (options_.top_p < 1) {  // the fewest of the best whose sum reaches top_p
-    double sum = 0;
-    size_t kept = 0;
-    while (kept < count && (kept == 0 || sum < options_.top_p * total)) {
-      sum += candidates_[kept++].first;
-    }
-    count = kept;
+}
+
+double Sampler::total() const {
+  double sum = 0;
+  for (const Candidate& candidate : candidates_) sum += candidate.weight;
+  return sum;
+}
+
+// Meister et al., Locally typical sampling (2022): the fewest tokens, those first whose surprise is
+// nearest to the expected one, whose probabilities reach typical_p.
+void Sampler::keep_typical() {
+  const double all = total();
+  double entropy = 0;
+  for (const Candidate& candidate : candidates_) {
+    const double p = candidate.weight / all;
+    if (p > 0) entropy -= p * std::log(p);
   }
-  if (options_.min_p > 0) {  // the best has weight 1
-    while (count > 1 && candidates_[count - 1].first < options_.min_p) --count;
+  const auto oddity = [&](size_t i) {
+    return std::fabs(-std::log(candidates_[i].weight / all) - entropy);
+  };
+  std::vector<size_t> order(candidates_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return oddity(a) < oddity(b); });
+  double sum = 0;
+  size_t kept = 0;
+  while (kept < order.size() && (kept == 0 || sum < options_.typical_p * all)) {
+    sum += candidates_[order[kept++]].weight;
   }
-  double kept_total = 0;
-  for (size_t i = 0; i < count; ++i) kept_total += candidates_[i].first;
-  double draw = uniform() * kept_total;
-  for (size_t i = 0; i + 1 < count; ++i) {
-    draw -= candidates_[i].first;
-    if (draw < 0) return candidates_[i].second;
+  order.resize(kept);
+  std::sort(order.begin(), order.end());
+  for (size_t i = 0; i < kept; ++i) candidates_[i] = candidates_[order[i]];
+  candidates_.resize(kept);
+}
+
+// The fewest of the best whose sum reaches top_p.
+void Sampler::keep_top_p() {
+  const double wanted = options_.top_p * total();
+  double sum = 0;
+  size_t kept = 0;
+  while (kept < candidates_.size() && (kept == 0 || sum < wanted)) {
+    sum += candidates_[kept++].weight;
   }
-  return candidates_[count - 1].second;
+  candidates_.resize(kept);
+}
+
+uint32_t Sampler::pick() {
+  double left = uniform() * total();
+  for (size_t i = 0; i + 1 < candidates_.size(); ++i) {
+    left -= candidates_[i].weight;
+    if (left < 0) return candidates_[i].token;
+  }
+  return candidates_.back().token;
 }
 
 }  // namespace skvis

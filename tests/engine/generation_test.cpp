@@ -16,6 +16,14 @@ TEST(StopMatcher, holds_back_what_might_become_a_stop_text) {
   EXPECT_EQ(stops.flush(), "");
 }
 
+TEST(StopMatcher, shows_the_stop_text_where_it_shall) {
+  StopMatcher stops({"END", "NDX"}, true);
+  EXPECT_EQ(stops.push("abcEN"), "abc");
+  EXPECT_EQ(stops.push("DX"), "END");
+  EXPECT_TRUE(stops.stopped());
+  EXPECT_EQ(stops.flush(), "");
+}
+
 TEST(StopMatcher, gives_back_what_it_held_when_the_answer_ends) {
   StopMatcher stops({"END"});
   EXPECT_EQ(stops.push("the EN"), "the ");
@@ -35,7 +43,7 @@ TEST(Sampler, draws_in_proportion_to_probability) {
   const std::vector<float> logits = {0.0f, std::log(2.0f), std::log(5.0f)};
   Sampler sampler({.temperature = 1, .top_p = 1, .seed = 1});
   std::vector<int> counts(3);
-  for (int i = 0; i < 80000; ++i) ++counts[sampler.sample(logits)];
+  for (int i = 0; i < 80000; ++i) ++counts[*sampler.sample(logits)];
   EXPECT_NEAR(counts[0], 10000, 500);
   EXPECT_NEAR(counts[1], 20000, 600);
   EXPECT_NEAR(counts[2], 50000, 700);
@@ -48,7 +56,7 @@ TEST(Sampler, cuts_by_top_k_top_p_and_min_p) {
     options.temperature = 1;
     Sampler sampler(options);
     uint32_t highest = 0;
-    for (int i = 0; i < 5000; ++i) highest = std::max(highest, sampler.sample(logits));
+    for (int i = 0; i < 5000; ++i) highest = std::max(highest, *sampler.sample(logits));
     return highest;
   };
   EXPECT_EQ(reached({.top_k = 2, .top_p = 1}), 1u);

@@ -15,6 +15,14 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Log-probabilities of a prompt need the logits of all its rows, 32 MiB of them at a time.
+constexpr size_t kMostLogits = size_t{1} << 23;
+
+uint32_t rows_of_slice(const GenerationRequest& request, size_t vocabulary) {
+  if (!request.prompt_logprobs) return kPromptChunk;
+  return static_cast<uint32_t>(std::clamp<size_t>(kMostLogits / vocabulary, 1, kPromptChunk));
+}
+
 // Runs what calls back into code of others; memory may run out there or here.
 template <typename Body>
 Result<void> guarded(const Body& body) {
@@ -219,10 +227,13 @@ bool Scheduler::admit(Request& request) {
   return begin_anew(request);
 }
 
+// What the request may begin with. Log-probabilities of a prompt need all of its rows.
 PrefixIndex::Found Scheduler::find(const Request& request) {
-  const auto found =
-      index_.find(engine_.layout(), request.asked.salt, request.asked.generation.prompt);
-  return options_.share_prefixes || found.whole ? found : PrefixIndex::Found{.state = index_.end()};
+  const GenerationRequest& generation = request.asked.generation;
+  const PrefixIndex::Found nothing{.state = index_.end()};
+  if (generation.prompt_logprobs) return nothing;
+  const auto found = index_.find(engine_.layout(), request.asked.salt, generation.prompt);
+  return options_.share_prefixes || found.whole ? found : nothing;
 }
 
 bool Scheduler::begin_anew(Request& request) {
@@ -337,15 +348,17 @@ std::vector<StepWork> Scheduler::compose(std::vector<Request*>& taking_part) {
   const auto reader = std::find_if(running_.begin(), running_.end(),
                                    [](const Request& request) { return !request.decoding(); });
   if (reader != running_.end() && begin_reading(*reader)) {
-    const std::vector<uint32_t>& prompt = reader->asked.generation.prompt;
+    const GenerationRequest& generation = reader->asked.generation;
+    const std::vector<uint32_t>& prompt = generation.prompt;
     const size_t done = reader->tokens().size();
-    const uint32_t rows = reader->sequence().slice(
-        static_cast<uint32_t>(std::min<size_t>(kPromptChunk, prompt.size() - done)));
+    const uint32_t rows = reader->sequence().slice(static_cast<uint32_t>(
+        std::min<size_t>(rows_of_slice(generation, engine_.vocabulary()), prompt.size() - done)));
     const bool ends = done + rows == prompt.size();
+    const uint32_t logits_rows = generation.prompt_logprobs ? rows : ends ? 1 : 0;
     work.push_back({.sequence = &reader->sequence(),
                     .tokens = std::span(prompt).subspan(done, rows),
                     .kind = RowKind::prompt,
-                    .logits_rows = ends ? 1u : 0u,
+                    .logits_rows = logits_rows,
                     .prompt_ends = ends,
                     .prompt = prompt});
     taking_part.push_back(&*reader);
@@ -390,11 +403,17 @@ Result<void> Scheduler::run(const std::vector<StepWork>& work) {
 // The work was done: the conversation is longer by its tokens.
 void Scheduler::advance(Request& request, const StepWork& work, std::span<const float> logits) {
   auto& tokens = request.tokens();
+  const size_t before = tokens.size();
   tokens.insert(tokens.end(), work.tokens.begin(), work.tokens.end());
   publish(request, work.prompt_ends);
   if (work.kind == RowKind::generated) return sample(request, logits);
   GenerationResult& result = request.result;
+  const GenerationRequest& generation = request.asked.generation;
   const auto& callbacks = request.asked.callbacks;
+  if (generation.prompt_logprobs) {
+    score_prompt(generation.prompt, before, logits, engine_.vocabulary(),
+                 *generation.prompt_logprobs, engine_.threads(), result.prompt_logprobs);
+  }
   if (callbacks.on_prompt) {
     callbacks.on_prompt(tokens.size() - result.reused_tokens,
                         result.prompt_tokens - result.reused_tokens);
@@ -402,9 +421,11 @@ void Scheduler::advance(Request& request, const StepWork& work, std::span<const 
   if (!work.prompt_ends) return;
   result.prompt_seconds = seconds_since(request.since);
   request.since = Clock::now();
-  request.answer.emplace(engine_.model(), request.asked.generation, callbacks);
+  std::vector<TokenLogprobs> echoed;
+  if (generation.echo) echoed = std::move(result.prompt_logprobs);
+  request.answer.emplace(engine_.model(), generation, callbacks, std::move(echoed));
   if (request.limit == result.prompt_tokens) return finish(request);
-  sample(request, logits);
+  sample(request, logits.last(engine_.vocabulary()));
 }
 
 // At a grid point, where the state follows from the tokens alone. Room is made for it by what has

@@ -2,14 +2,18 @@
 #include "server/answer.hpp"
 
 #include <cmath>
-#include <random>
 
 namespace skvis {
 
 void Usage::add(const GenerationResult& result) {
-  prompt_tokens += result.prompt_tokens;
+  if (!result.repeats_prompt) {
+    prompt_tokens += result.prompt_tokens;
+    cached_tokens += result.reused_tokens;
+  }
   completion_tokens += result.tokens.size();
-  cached_tokens += result.reused_tokens;
+  prompt_read += result.prompt_tokens - result.reused_tokens;
+  prompt_seconds += result.prompt_seconds;
+  decode_seconds += result.decode_seconds;
   kv_bytes += result.kv_bytes.pages;
   kv_bytes_rows += result.kv_bytes.rows;
   kv_bytes_full += result.kv_bytes_full;
@@ -38,16 +42,44 @@ Json usage_json(const Usage& usage) {
             {"tokens_seen", per_head(usage.rows_seen)}}}};
 }
 
+Json timings_json(const Usage& usage) {
+  const auto rate = [](uint64_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  return {{"cache_n", usage.cached_tokens},
+          {"prompt_n", usage.prompt_read},
+          {"prompt_ms", 1000 * usage.prompt_seconds},
+          {"prompt_per_second", rate(usage.prompt_read, usage.prompt_seconds)},
+          {"predicted_n", usage.completion_tokens},
+          {"predicted_ms", 1000 * usage.decode_seconds},
+          {"predicted_per_second", rate(usage.completion_tokens, usage.decode_seconds)}};
+}
+
 std::string_view finish_name(FinishReason reason) {
   return reason == FinishReason::stop ? "stop" : "length";
 }
 
 Json AnswerFormat::envelope(std::string_view object, Json choices) const {
-  return {{"id", id_},
+  return {{"id", head_.id},
           {"object", object},
-          {"created", created_},
-          {"model", model_},
+          {"created", head_.created},
+          {"model", head_.model},
+          {"system_fingerprint", head_.fingerprint},
           {"choices", std::move(choices)}};
+}
+
+Json AnswerFormat::with_usage(Json object, const Usage& usage) const {
+  object["usage"] = usage_json(usage);
+  object["timings"] = timings_json(usage);
+  return object;
+}
+
+std::vector<TextToken> AnswerFormat::tokens_of(size_t index, size_t bytes) const {
+  return queues_[index] ? queues_[index]->take(bytes) : std::vector<TextToken>();
+}
+
+std::vector<TextToken> AnswerFormat::last_tokens(size_t index) const {
+  return queues_[index] ? queues_[index]->take_rest() : std::vector<TextToken>();
 }
 
 std::optional<ApiError> check_model(const ServerContext& context, const std::string& asked) {
@@ -80,73 +112,6 @@ ApiResult<std::vector<uint32_t>> encode_messages(const ServerContext& context, c
   auto tokens = model.tokenizer->encode(*text);
   if (!tokens) return bad_request(tokens.error().message, "messages");
   return std::move(*tokens);
-}
-
-namespace {
-
-// The most tokens up to prompt + default that fit, or 0 where not even one more does.
-uint32_t most_that_fits(const Engine& engine, uint32_t prompt, uint32_t default_max) {
-  uint32_t low = 0;
-  uint32_t high = std::min(default_max, engine.context() - prompt);
-  while (low < high) {
-    const uint32_t middle = low + (high - low + 1) / 2;
-    if (engine.can_ever_fit(prompt, prompt + middle)) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  return low;
-}
-
-}  // namespace
-
-ApiResult<GenerationRequest> make_generation(const ServerContext& context,
-                                             const AnswerOptions& options,
-                                             std::vector<uint32_t> prompt, std::string_view field) {
-  const Engine& engine = context.engine;
-  const auto refuse = [&](std::string message, std::string code = {}) {
-    return bad_request(std::move(message), std::string(field), std::move(code));
-  };
-  if (prompt.empty()) return refuse(fmt::format("request: '{}' has no tokens", field));
-  if (prompt.size() >= engine.context()) {
-    return refuse(fmt::format("the prompt has {} tokens, and the context of {} leaves no room for "
-                              "an answer; shorten '{}'",
-                              prompt.size(), engine.context(), field),
-                  "context_length_exceeded");
-  }
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    if (prompt[i] >= engine.vocabulary()) {
-      return refuse(fmt::format("request: token {} of '{}' is {}, expected an id below {}", i,
-                                field, prompt[i], engine.vocabulary()));
-    }
-  }
-  const auto length = static_cast<uint32_t>(prompt.size());
-  GenerationRequest generation{.stop = options.stop, .ignore_end = options.ignore_end};
-  if (options.max_tokens) {
-    generation.max_tokens = std::min(*options.max_tokens, engine.context() - length);
-  } else {
-    generation.max_tokens =
-        std::max(1u, most_that_fits(engine, length, context.default_max_tokens));
-  }
-  if (auto fits = engine.can_ever_fit(length, length + generation.max_tokens); !fits) {
-    return refuse(fits.error().message, "kv_memory_exceeded");
-  }
-  constexpr SamplingOptions kDefaults{.temperature = 1.0, .top_p = 1.0};
-  generation.sampling =
-      resolve_sampling(options.sampling, engine.model().files->generation_defaults(), kDefaults);
-  generation.prompt = std::move(prompt);
-  return generation;
-}
-
-std::string random_id(std::string_view prefix) {
-  constexpr std::string_view kLetters =
-      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  std::random_device random;
-  std::uniform_int_distribution<size_t> pick(0, kLetters.size() - 1);
-  std::string id(prefix);
-  for (int i = 0; i < 24; ++i) id += kLetters[pick(random)];
-  return id;
 }
 
 }  // namespace skvis

@@ -39,21 +39,41 @@ struct Usage {
   size_t rows_held = 0;
   size_t rows_seen = 0;
   size_t heads = 0;
+  uint64_t prompt_read = 0;  // tokens, by every generation that read them
+  double prompt_seconds = 0;
+  double decode_seconds = 0;
 
+  // A prompt with several answers counts once.
   void add(const GenerationResult& result);
 };
 // The `usage` object. Its extension `kv`: bytes of pages and of the rows in them, bytes of rows of
 // the full cache, and tokens kept (the mean over heads, which keep different numbers) of those
 // seen.
 Json usage_json(const Usage& usage);
+// llama.cpp's `timings`: tokens from the cache, tokens read, tokens generated, their milliseconds
+// and their rates.
+Json timings_json(const Usage& usage);
 
 std::string_view finish_name(FinishReason reason);
 
+// What all objects of one answer have in common.
+struct AnswerHead {
+  std::string id;
+  std::string model;
+  std::string fingerprint;  // of program, model and plan
+  std::time_t created = 0;
+};
+
+// Where the tokens of a stream's choices come from; all empty where nobody asks for logprobs.
+using TokenQueues = std::vector<std::shared_ptr<TextTokenQueue>>;
+
 // How a route writes its answers. One object per request: id and time are the same in all chunks.
+// Pieces of a choice must be written in their order, each once: log-probabilities go with them.
 class AnswerFormat {
  public:
-  AnswerFormat(std::string id, std::string model, std::time_t created)
-      : id_(std::move(id)), model_(std::move(model)), created_(created) {}
+  // `tokenizer` outlives the format.
+  AnswerFormat(AnswerHead head, const Tokenizer& tokenizer, TokenQueues queues)
+      : tokenizer_(tokenizer), head_(std::move(head)), queues_(std::move(queues)) {}
   virtual ~AnswerFormat() = default;
 
   // Chunks of a stream, for choice `index`. `first` may be null: the route has no such chunk.
@@ -65,13 +85,19 @@ class AnswerFormat {
   virtual Json whole(std::span<const GenerationResult> results, const Usage& usage) const = 0;
 
  protected:
-  // {id, object, created, model, choices}
+  // {id, object, created, model, system_fingerprint, choices}
   Json envelope(std::string_view object, Json choices) const;
+  // The last object of an answer.
+  Json with_usage(Json object, const Usage& usage) const;
+  // The tokens that belong to the next `bytes` of a choice's text, and those left at its end.
+  std::vector<TextToken> tokens_of(size_t index, size_t bytes) const;
+  std::vector<TextToken> last_tokens(size_t index) const;
+
+  const Tokenizer& tokenizer_;
 
  private:
-  std::string id_;
-  std::string model_;
-  std::time_t created_;
+  AnswerHead head_;
+  TokenQueues queues_;
 };
 
 // A request ready to run: its generations follow one another, each is one choice.
@@ -85,7 +111,8 @@ struct AnswerJob {
 };
 
 // Errors: a model that is not served here; no tokenizer; a prompt that is empty, longer than the
-// context, too large for the KV memory, or holds ids outside the vocabulary.
+// context, too large for the KV memory, or holds ids outside the vocabulary; more answers or
+// log-probabilities than one request may ask for.
 ApiResult<AnswerJob> prepare_chat(const ServerContext& context, const ChatRequest& request);
 ApiResult<AnswerJob> prepare_completion(const ServerContext& context,
                                         const CompletionRequest& request);
@@ -93,13 +120,36 @@ ApiResult<AnswerJob> prepare_completion(const ServerContext& context,
 // Shared by the routes.
 std::optional<ApiError> check_model(const ServerContext& context, const std::string& asked);
 std::optional<ApiError> check_tokenizer(const ServerContext& context);
-ApiResult<GenerationRequest> make_generation(const ServerContext& context,
-                                             const AnswerOptions& options,
-                                             std::vector<uint32_t> prompt, std::string_view field);
+
+// Makes the generations of one request: what all of them share is checked and made once.
+class GenerationMaker {
+ public:
+  // Both outlive it. With `echo` an answer's text begins with its prompt.
+  static ApiResult<GenerationMaker> create(const ServerContext& context,
+                                           const AnswerOptions& options, bool echo);
+  // `field` holds the prompt.
+  ApiResult<GenerationRequest> make(std::vector<uint32_t> prompt, std::string_view field) const;
+
+ private:
+  GenerationMaker(const ServerContext& context, const AnswerOptions& options, bool echo)
+      : context_(context), options_(options), echo_(echo) {}
+
+  const ServerContext& context_;
+  const AnswerOptions& options_;
+  bool echo_;
+  std::shared_ptr<const TokenRules> rules_;
+};
+// All answers to one prompt, with seeds that follow one another.
+void add_choices(const AnswerOptions& options, GenerationRequest generation, AnswerJob& job);
+// Refuses a job whose log-probabilities would take too much memory.
+std::optional<ApiError> check_logprobs(const AnswerJob& job);
+AnswerHead answer_head(const ServerContext& context, std::string_view id_prefix);
+TokenQueues queues_of(const AnswerJob& job);
 // The tokens of a conversation, the beginning of the answer included.
 ApiResult<std::vector<uint32_t>> encode_messages(const ServerContext& context, const Json& messages,
                                                  const Json& template_variables);
-// "chatcmpl-" and 24 random letters and digits.
-std::string random_id(std::string_view prefix);
+
+// Log-probabilities of one answer: some hundred bytes each, until it is written.
+inline constexpr size_t kMaxLogprobs = size_t{1} << 20;
 
 }  // namespace skvis

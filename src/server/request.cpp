@@ -4,50 +4,11 @@
 #include <algorithm>
 #include <array>
 
+#include "server/answer_options.hpp"
 #include "server/fields.hpp"
-#include "server/unsupported.hpp"
 
 namespace skvis {
 namespace {
-
-// Nobody generates more, and sums with it stay far from 32 bits.
-constexpr int64_t kMostTokens = int64_t{1} << 24;
-constexpr int64_t kLongestPing = 3600;  // seconds
-
-void read_sampling(FieldReader& reader, SamplingRequest& sampling) {
-  reader.number("temperature", 0, 100, sampling.temperature);
-  reader.number("top_p", 0, 1, sampling.top_p);
-  reader.number("min_p", 0, 1, sampling.min_p);
-  std::optional<int64_t> top_k;
-  reader.integer("top_k", -1, INT32_MAX, top_k);  // -1 and 0: all, as servers disagree
-  if (top_k) sampling.top_k = static_cast<uint32_t>(std::max<int64_t>(*top_k, 0));
-  std::optional<int64_t> seed;
-  reader.integer("seed", INT64_MIN, INT64_MAX, seed);
-  if (seed) sampling.seed = static_cast<uint64_t>(*seed);
-}
-
-void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
-  reader.text("model", options.model);
-  reader.boolean("stream", options.stream);
-  if (const Json* stream = reader.find("stream_options")) {
-    if (!stream->is_object()) {
-      reader.wrong_type("stream_options", "an object");
-    } else {
-      FieldReader inner(*stream, "stream_options.");
-      inner.boolean("include_usage", options.include_usage);
-      if (inner.error()) reader.refuse("stream_options", inner.error()->message);
-    }
-  }
-  std::optional<int64_t> max_tokens;
-  reader.integer("max_tokens", 1, kMostTokens, max_tokens);
-  if (route == Route::chat) reader.integer("max_completion_tokens", 1, kMostTokens, max_tokens);
-  if (max_tokens) options.max_tokens = static_cast<uint32_t>(*max_tokens);
-  read_sampling(reader, options.sampling);
-  reader.texts("stop", kMaxStops, kMaxStopBytes, options.stop);
-  reader.boolean("ignore_eos", options.ignore_end);
-  reader.integer("sse_ping_interval", -1, kLongestPing, options.sse_ping_interval);
-  refuse_unsupported(reader, route);
-}
 
 // The texts of a message's parts, a line break between them.
 ApiResult<std::string> read_parts(const Json& parts, const std::string& name) {
@@ -210,8 +171,22 @@ ApiResult<CompletionRequest> parse_completion_request(std::string_view body) {
   CompletionRequest request;
   FieldReader reader(json);
   read_options(reader, Route::completion, request.options);
+  reader.boolean("echo", request.echo);
+  if (request.echo && request.options.prompt_logprobs) {
+    reader.refuse("prompt_logprobs",
+                  "request: with 'echo', 'logprobs' says what 'prompt_logprobs' "
+                  "would; leave out one of them");
+  }
   if (reader.error()) return *reader.error();
   SKVIS_TRY(request.prompts, read_prompts(reader.find("prompt")));
+  const size_t answers = request.prompts.size() * request.options.choices;
+  if (answers > kMaxPrompts) {
+    return bad_request(
+        fmt::format("request: {} prompts with 'n' {} ask for {} answers, and one "
+                    "request may ask for {}",
+                    request.prompts.size(), request.options.choices, answers, kMaxPrompts),
+        "n");
+  }
   return request;
 }
 

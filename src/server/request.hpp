@@ -21,12 +21,21 @@ struct AnswerOptions {
   std::string model;  // empty: not said
   bool stream = false;
   bool include_usage = false;
-  std::optional<uint32_t> max_tokens;
+  std::optional<uint32_t> max_tokens;  // 0 in completions only
+  uint32_t choices = 1;                // answers to each prompt
   SamplingRequest sampling;
+  std::vector<std::pair<uint32_t, float>> biases;  // of tokens, from -100 to 100
+  std::vector<uint32_t> allowed;                   // tokens; empty: all
+  std::vector<std::string> bad_words;
   std::vector<std::string> stop;
+  std::vector<uint32_t> stop_tokens;
+  bool show_stop = false;
+  uint32_t min_tokens = 0;
   bool ignore_end = false;
-  std::optional<int64_t>
-      sse_ping_interval;  // seconds between comments in a silent stream; -1: none
+  // Seconds between comments in a silent stream; -1: none.
+  std::optional<int64_t> sse_ping_interval;
+  std::optional<uint32_t> logprobs;         // of the answer's tokens, beside so many best ones
+  std::optional<uint32_t> prompt_logprobs;  // of the prompt's, in a part of their own
 };
 
 struct ChatRequest {
@@ -40,6 +49,7 @@ using PromptInput = std::variant<std::string, std::vector<uint32_t>>;
 struct CompletionRequest {
   AnswerOptions options;
   std::vector<PromptInput> prompts;  // at least one
+  bool echo = false;
 };
 
 struct TokenizeRequest {
@@ -61,6 +71,9 @@ ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body);
 
 inline constexpr size_t kMaxStops = 16;
 inline constexpr size_t kMaxStopBytes = 4096;
+inline constexpr size_t kMaxStopTokens = 1024;
+inline constexpr size_t kMaxBadWords = 256;
 inline constexpr size_t kMaxPrompts = 1024;
+inline constexpr uint32_t kMaxChoices = 16;
 
 }  // namespace skvis

@@ -12,19 +12,9 @@ struct NeutralNumber {
   double neutral;
 };
 constexpr NeutralNumber kNumbers[] = {
-    {"n", 1},
-    {"best_of", 1},
-    {"presence_penalty", 0},
-    {"frequency_penalty", 0},
-    {"repetition_penalty", 1},
-    {"repeat_penalty", 1},
-    {"typical_p", 1},
     {"mirostat", 0},
     {"dry_multiplier", 0},
     {"xtc_probability", 0},
-    {"min_tokens", 0},
-    {"top_logprobs", 0},
-    {"prompt_logprobs", 0},
 };
 
 // Texts, lists and objects that ask for nothing when they are empty.
@@ -34,12 +24,8 @@ struct EmptyField {
   Kind kind;
 };
 constexpr EmptyField kEmptyFields[] = {
-    {"logit_bias", Kind::object},
     {"tools", Kind::array},
     {"functions", Kind::array},
-    {"stop_token_ids", Kind::array},
-    {"bad_words", Kind::array},
-    {"allowed_token_ids", Kind::array},
     {"suffix", Kind::text},
     {"grammar", Kind::text},
     {"guided_regex", Kind::text},
@@ -101,12 +87,6 @@ void check_empty(FieldReader& reader, const EmptyField& field) {
   if (!empty) refuse_field(reader, field.key, "leave it out");
 }
 
-void check_flag(FieldReader& reader, std::string_view key) {
-  bool asked = false;
-  reader.boolean(key, asked);
-  if (asked) refuse_field(reader, key, "leave it out or send false");
-}
-
 void check_response_format(FieldReader& reader) {
   const Json* format = reader.find("response_format");
   if (format == nullptr) return;
@@ -135,17 +115,11 @@ void check_tool_choice(FieldReader& reader) {
 
 }  // namespace
 
-void refuse_unsupported(FieldReader& reader, Route route) {
+void refuse_unsupported(FieldReader& reader) {
   for (const NeutralNumber& field : kNumbers) check_number(reader, field);
   for (const EmptyField& field : kEmptyFields) check_empty(reader, field);
   check_response_format(reader);
   check_tool_choice(reader);
-  if (route == Route::chat) {
-    check_flag(reader, "logprobs");
-  } else {
-    check_number(reader, {"logprobs", 0});
-    check_flag(reader, "echo");
-  }
 }
 
 }  // namespace skvis

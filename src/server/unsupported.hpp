@@ -6,8 +6,6 @@
 
 namespace skvis {
 
-enum class Route : uint8_t { chat, completion };
-
-void refuse_unsupported(FieldReader& reader, Route route);
+void refuse_unsupported(FieldReader& reader);
 
 }  // namespace skvis

@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("stream_options":true)", "stream_options", "must be an object"},
         Refused{R"("stream_options":{"include_usage":1})", "stream_options", "include_usage"},
         Refused{R"("max_tokens":"10")", "max_tokens", "a whole number, found a string"},
-        Refused{R"("max_tokens":0)", "max_tokens", "between 1 and"},
+        Refused{R"("max_tokens":-1)", "max_tokens", "between"},
         Refused{R"("max_tokens":1.5)", "max_tokens", "a whole number"},
         Refused{R"("max_tokens":99999999999999999999)", "max_tokens", "'max_tokens'"},
         Refused{R"("temperature":"hot")", "temperature", "must be a number, found a string"},
@@ -107,22 +107,46 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("ignore_eos":0)", "ignore_eos", "must be true or false"}));
 
 INSTANTIATE_TEST_SUITE_P(
+    ranges, RefusedByBoth,
+    ::testing::Values(
+        Refused{R"("n":0)", "n", "between 1 and 16, found 0"},
+        Refused{R"("n":17)", "n", "between 1 and 16, found 17"},
+        Refused{R"("n":"2")", "n", "must be a whole number"},
+        Refused{R"("typical_p":2)", "typical_p", "between 0 and 1"},
+        Refused{R"("presence_penalty":2.5)", "presence_penalty", "between -2 and 2"},
+        Refused{R"("frequency_penalty":"x")", "frequency_penalty", "must be a number"},
+        Refused{R"("repetition_penalty":0)", "repetition_penalty", "between 0.01 and 100"},
+        Refused{R"("repeat_penalty":-1)", "repeat_penalty", "between 0.01 and 100"},
+        Refused{R"("logit_bias":[])", "logit_bias", "must be an object, found an array"},
+        Refused{R"("logit_bias":{"x":1})", "logit_bias",
+                "must be token ids (\"123\"), found \"x\""},
+        Refused{R"("logit_bias":{"-1":1})", "logit_bias", "found \"-1\""},
+        Refused{R"("logit_bias":{"":1})", "logit_bias", "found \"\""},
+        Refused{R"("logit_bias":{"4294967296":1})", "logit_bias", "found \"4294967296\""},
+        Refused{R"("logit_bias":{"5":101})", "logit_bias", "from -100 to 100, found 101"},
+        Refused{R"("logit_bias":{"5":null})", "logit_bias", "from -100 to 100, found null"},
+        Refused{R"("stop_token_ids":5)", "stop_token_ids", "must be an array of token ids"},
+        Refused{R"("stop_token_ids":[-5])", "stop_token_ids", "'stop_token_ids[0]'"},
+        Refused{R"("allowed_token_ids":["a"])", "allowed_token_ids", "'allowed_token_ids[0]'"},
+        Refused{R"("bad_words":[5])", "bad_words", "found a number in it"},
+        Refused{R"("min_tokens":-1)", "min_tokens", "between 0 and"},
+        Refused{R"("min_tokens":3,"max_tokens":2)", "min_tokens", "is 3, more than 'max_tokens'"},
+        Refused{R"("include_stop_str_in_output":1)", "include_stop_str_in_output",
+                "must be true or false"},
+        Refused{R"("logprobs":"x")", "logprobs", "must be"},
+        Refused{R"("prompt_logprobs":21)", "prompt_logprobs", "between 0 and 20"},
+        Refused{R"("prompt_logprobs":1,"stream":true)", "prompt_logprobs",
+                "not part of a stream"}));
+
+INSTANTIATE_TEST_SUITE_P(
     wishes, RefusedByBoth,
     ::testing::Values(
-        Refused{R"("n":2)", "n", "leave it out or send 1"},
-        Refused{R"("n":"2")", "n", "must be a number"},
-        Refused{R"("best_of":2)", "best_of", "not supported"},
-        Refused{R"("presence_penalty":0.5)", "presence_penalty", "send 0"},
-        Refused{R"("frequency_penalty":-0.5)", "frequency_penalty", "send 0"},
-        Refused{R"("repetition_penalty":1.1)", "repetition_penalty", "send 1"},
-        Refused{R"("min_tokens":3)", "min_tokens", "not supported"},
-        Refused{R"("logit_bias":{"5":1})", "logit_bias", "not supported"},
-        Refused{R"("logit_bias":[])", "logit_bias", "must be an object, found an array"},
+        Refused{R"("best_of":2)", "best_of", "is 2 and 'n' is 1"},
+        Refused{R"("mirostat":2)", "mirostat", "send 0"},
         Refused{R"("tools":[{}])", "tools", "not supported"},
         Refused{R"("tools":{})", "tools", "must be an array, found an object"},
         Refused{R"("tool_choice":"required")", "tool_choice", "not supported"},
         Refused{R"("suffix":"end")", "suffix", "not supported"},
-        Refused{R"("logprobs":"x")", "logprobs", "must be"},
         Refused{R"("response_format":{"type":"json_object"})", "response_format", "json_object"},
         Refused{R"("response_format":"text")", "response_format", "must be an object"},
         Refused{R"("response_format":{})", "response_format", "response_format.type"},
@@ -130,17 +154,102 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(request, wishes_for_nothing_are_accepted) {
   const std::string nothing =
-      R"("n":1,"presence_penalty":0,"frequency_penalty":0.0,"logit_bias":{},"tools":[],
-         "tool_choice":"none","response_format":{"type":"text"},"suffix":"",
-         "repetition_penalty":1.0)";
-  EXPECT_TRUE(parse_chat_request(chat(nothing + R"(,"logprobs":false)")).ok());
-  EXPECT_TRUE(parse_completion_request(completion(nothing + R"(,"logprobs":0,"echo":false)")).ok());
+      R"("n":1,"best_of":1,"presence_penalty":0,"frequency_penalty":0.0,"logit_bias":{},"tools":[],
+         "tool_choice":"none","response_format":{"type":"text"},"suffix":"","mirostat":0,
+         "repetition_penalty":1.0,"stop_token_ids":[],"bad_words":[],"min_tokens":0)";
+  const auto chat_request = parse_chat_request(chat(nothing + R"(,"logprobs":false)"));
+  ASSERT_TRUE(chat_request.ok()) << chat_request.error().message;
+  EXPECT_FALSE(chat_request->options.logprobs.has_value());
+  EXPECT_TRUE(chat_request->options.biases.empty());
+  EXPECT_TRUE(parse_completion_request(completion(nothing + R"(,"echo":false)")).ok());
 }
 
-TEST(request, logprobs_and_echo_are_refused_where_they_belong) {
-  EXPECT_EQ(parse_chat_request(chat(R"("logprobs":true)")).error().param, "logprobs");
-  EXPECT_EQ(parse_completion_request(completion(R"("logprobs":1)")).error().param, "logprobs");
-  EXPECT_EQ(parse_completion_request(completion(R"("echo":true)")).error().param, "echo");
+// What stock clients send and this server has no use for.
+TEST(request, fields_that_say_nothing_about_the_answer_are_ignored) {
+  const std::string fields =
+      R"("user":"u","store":true,"metadata":{"a":"b"},"service_tier":"auto",
+         "parallel_tool_calls":true,"reasoning_effort":"low","verbosity":"low",
+         "modalities":["text"],"prediction":null,"safety_identifier":"x",
+         "prompt_cache_key":"y","unknown":[1],
+         "stream":true,"stream_options":{"include_usage":false,"include_obfuscation":true})";
+  const auto request = parse_chat_request(chat(fields));
+  EXPECT_TRUE(request.ok()) << request.error().message;
+}
+
+TEST(request, wishes_for_sampling_are_read) {
+  const std::string fields =
+      R"("n":3,"best_of":3,"typical_p":0.9,"presence_penalty":1.5,"frequency_penalty":-0.5,
+         "repetition_penalty":1.2,"logit_bias":{"5":-100,"17":2.5},"stop_token_ids":[3,4],
+         "allowed_token_ids":[1,2],"bad_words":["x"],"min_tokens":6,
+         "include_stop_str_in_output":true,"prompt_logprobs":4)";
+  const auto check = [](const AnswerOptions& options) {
+    EXPECT_EQ(options.choices, 3u);
+    EXPECT_EQ(options.sampling.typical_p, 0.9);
+    EXPECT_EQ(options.sampling.presence_penalty, 1.5);
+    EXPECT_EQ(options.sampling.frequency_penalty, -0.5);
+    EXPECT_EQ(options.sampling.repetition_penalty, 1.2);
+    using Biases = std::vector<std::pair<uint32_t, float>>;
+    EXPECT_EQ(options.biases, (Biases{{5, -100.0f}, {17, 2.5f}}));
+    EXPECT_EQ(options.stop_tokens, (std::vector<uint32_t>{3, 4}));
+    EXPECT_EQ(options.allowed, (std::vector<uint32_t>{1, 2}));
+    EXPECT_EQ(options.bad_words, (std::vector<std::string>{"x"}));
+    EXPECT_EQ(options.min_tokens, 6u);
+    EXPECT_TRUE(options.show_stop);
+    EXPECT_EQ(options.prompt_logprobs, 4u);
+  };
+  const auto chat_request = parse_chat_request(chat(fields));
+  ASSERT_TRUE(chat_request.ok()) << chat_request.error().message;
+  check(chat_request->options);
+  const auto text_request = parse_completion_request(completion(fields));
+  ASSERT_TRUE(text_request.ok()) << text_request.error().message;
+  check(text_request->options);
+  EXPECT_EQ(
+      parse_chat_request(chat(R"("repeat_penalty":1.3)"))->options.sampling.repetition_penalty,
+      1.3);
+}
+
+TEST(request, logprobs_are_a_flag_in_chat_and_a_number_in_completions) {
+  const auto of_chat = [](const std::string& fields) {
+    const auto request = parse_chat_request(chat(fields));
+    EXPECT_TRUE(request.ok()) << fields;
+    return request->options.logprobs;
+  };
+  EXPECT_EQ(of_chat(R"("logprobs":true)"), 0u);
+  EXPECT_EQ(of_chat(R"("logprobs":true,"top_logprobs":20)"), 20u);
+  EXPECT_EQ(of_chat(R"("logprobs":false,"top_logprobs":0)"), std::nullopt);
+  const auto problem = [](const auto& request) {
+    EXPECT_FALSE(request.ok());
+    return request.ok() ? std::string() : request.error().param;
+  };
+  EXPECT_EQ(problem(parse_chat_request(chat(R"("logprobs":1)"))), "logprobs");
+  EXPECT_EQ(problem(parse_chat_request(chat(R"("logprobs":true,"top_logprobs":21)"))),
+            "top_logprobs");
+  EXPECT_EQ(problem(parse_chat_request(chat(R"("top_logprobs":2)"))), "top_logprobs");
+
+  EXPECT_EQ(parse_completion_request(completion(R"("logprobs":0)"))->options.logprobs, 0u);
+  EXPECT_EQ(parse_completion_request(completion(R"("logprobs":5)"))->options.logprobs, 5u);
+  EXPECT_EQ(problem(parse_completion_request(completion(R"("logprobs":true)"))), "logprobs");
+  EXPECT_EQ(problem(parse_completion_request(completion(R"("logprobs":21)"))), "logprobs");
+  EXPECT_EQ(problem(parse_completion_request(completion(R"("echo":1)"))), "echo");
+  EXPECT_EQ(problem(parse_completion_request(completion(R"("echo":true,"prompt_logprobs":1)"))),
+            "prompt_logprobs");
+}
+
+TEST(request, no_new_tokens_are_for_completions_only) {
+  EXPECT_EQ(
+      parse_completion_request(completion(R"("max_tokens":0,"echo":true)"))->options.max_tokens,
+      0u);
+  EXPECT_EQ(parse_chat_request(chat(R"("max_tokens":0)")).error().param, "max_tokens");
+}
+
+TEST(request, prompts_times_answers_are_limited) {
+  std::string prompts = "\"a\"";
+  for (size_t i = 1; i < kMaxPrompts / 4; ++i) prompts += ",\"a\"";
+  const auto ask = [&](int n) {
+    return parse_completion_request(fmt::format(R"({{"prompt":[{}],"n":{}}})", prompts, n));
+  };
+  EXPECT_TRUE(ask(4).ok());
+  EXPECT_EQ(ask(5).error().param, "n");
 }
 
 TEST(request, bodies_that_are_no_objects_are_refused) {

@@ -56,6 +56,10 @@ uint32_t argmax(std::span<const float> logits) {
   return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
+bool Sampler::better(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+}
+
 bool Sampler::penalises() const {
   return options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
          options_.frequency_penalty != 0;
@@ -95,42 +99,58 @@ std::optional<uint32_t> Sampler::sample(std::span<const float> logits, const Tok
 
 uint32_t Sampler::draw(std::span<const float> logits, float best) {
   gather(logits, best);
-  if (options_.typical_p < 1) keep_typical();
-  if (options_.top_p < 1) keep_top_p();
-  if (options_.min_p > 0) {  // the best has weight 1, unless it was not typical
-    const double least = options_.min_p * candidates_[0].weight;
-    while (candidates_.size() > 1 && candidates_.back().weight < least) candidates_.pop_back();
-  }
-  return pick();
-}
-
-// The candidates after temperature and top-k.
-void Sampler::gather(std::span<const float> logits, float best) {
+  if (options_.top_k > 0 && options_.top_k < candidates_.size()) keep_top_k();
   const double scale = 1.0 / options_.temperature;
-  // A token this far below the best has no chance worth sorting for: e^-40 is 4e-18.
-  const auto cutoff = static_cast<float>(best - 40.0 * options_.temperature);
-  candidates_.clear();
-  for (uint32_t token = 0; token < logits.size(); ++token) {
-    if (logits[token] >= cutoff) candidates_.push_back({logits[token], token});
-  }
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-  };
-  if (options_.top_k > 0 && options_.top_k < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(),
-                     better);
-    candidates_.resize(options_.top_k);
-  }
-  std::sort(candidates_.begin(), candidates_.end(), better);
   for (Candidate& candidate : candidates_) {
     candidate.weight = static_cast<float>(std::exp((candidate.weight - best) * scale));
   }
+  if (options_.typical_p < 1) keep_typical();
+  if (options_.top_p < 1) keep_first(options_.top_p, better);
+  if (options_.min_p > 0) keep_min_p();
+  return pick();
+}
+
+// All tokens that have a chance, by id: nothing is sorted before it must be.
+void Sampler::gather(std::span<const float> logits, float best) {
+  // A token this far below the best has none worth counting: e^-40 is 4e-18.
+  const auto cutoff = static_cast<float>(best - 40.0 * options_.temperature);
+  candidates_.clear();
+  for (uint32_t token = 0; token < logits.size(); ++token) {
+    if (logits[token] >= cutoff) candidates_.push_back({logits[token], token, 0});
+  }
+}
+
+void Sampler::keep_top_k() {
+  std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(),
+                   better);
+  candidates_.resize(options_.top_k);
+  std::sort(candidates_.begin(), candidates_.end(), better);  // the same order on every machine
 }
 
 double Sampler::total() const {
   double sum = 0;
   for (const Candidate& candidate : candidates_) sum += candidate.weight;
   return sum;
+}
+
+// Keeps the fewest of those that come first whose weights reach a share of all. They mostly are
+// few, and a heap finds those in the time of one pass; the rest is sorted when they are not.
+template <typename Before>
+void Sampler::keep_first(double share, const Before& before) {
+  constexpr size_t kFew = 1024;
+  const double wanted = share * total();
+  const auto later = [&](const Candidate& a, const Candidate& b) { return before(b, a); };
+  const auto begin = candidates_.begin();
+  auto kept = candidates_.end();
+  std::make_heap(begin, kept, later);
+  double sum = 0;
+  for (size_t count = 0; kept != begin && (count == 0 || sum < wanted); ++count) {
+    if (count < kFew) std::pop_heap(begin, kept, later);
+    if (count == kFew) std::sort(begin, kept, later);
+    --kept;
+    sum += kept->weight;
+  }
+  candidates_.erase(begin, kept);
 }
 
 // Meister et al., Locally typical sampling (2022): the fewest tokens, those first whose surprise is
@@ -142,33 +162,21 @@ void Sampler::keep_typical() {
     const double p = candidate.weight / all;
     if (p > 0) entropy -= p * std::log(p);
   }
-  const auto oddity = [&](size_t i) {
-    return std::fabs(-std::log(candidates_[i].weight / all) - entropy);
-  };
-  std::vector<size_t> order(candidates_.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return oddity(a) < oddity(b); });
-  double sum = 0;
-  size_t kept = 0;
-  while (kept < order.size() && (kept == 0 || sum < options_.typical_p * all)) {
-    sum += candidates_[order[kept++]].weight;
+  for (Candidate& candidate : candidates_) {
+    candidate.oddity = static_cast<float>(std::fabs(-std::log(candidate.weight / all) - entropy));
   }
-  order.resize(kept);
-  std::sort(order.begin(), order.end());
-  for (size_t i = 0; i < kept; ++i) candidates_[i] = candidates_[order[i]];
-  candidates_.resize(kept);
+  keep_first(options_.typical_p, [](const Candidate& a, const Candidate& b) {
+    return a.oddity != b.oddity ? a.oddity < b.oddity : a.token < b.token;
+  });
 }
 
-// The fewest of the best whose sum reaches top_p.
-void Sampler::keep_top_p() {
-  const double wanted = options_.top_p * total();
-  double sum = 0;
-  size_t kept = 0;
-  while (kept < candidates_.size() && (kept == 0 || sum < wanted)) {
-    sum += candidates_[kept++].weight;
-  }
-  candidates_.resize(kept);
+void Sampler::keep_min_p() {
+  float best = 0;
+  for (const Candidate& candidate : candidates_) best = std::max(best, candidate.weight);
+  const double least = options_.min_p * best;
+  std::erase_if(candidates_, [&](const Candidate& candidate) {
+    return candidate.weight < least && candidate.weight < best;
+  });
 }
 
 uint32_t Sampler::pick() {

@@ -73,17 +73,22 @@ class Sampler {
 
  private:
   struct Candidate {
-    float weight;  // first the logit, then its share relative to the best token's
+    float weight;  // first the logit, then its probability over the best token's
     uint32_t token;
+    float oddity;  // how far its surprise is from the expected one, for typical_p
   };
 
+  static bool better(const Candidate& a, const Candidate& b);
   bool penalises() const;
   bool adjusts(const TokenMask& mask) const;
   std::span<const float> adjust(std::span<const float> logits, const TokenMask& mask);
   uint32_t draw(std::span<const float> logits, float best);
   void gather(std::span<const float> logits, float best);
+  void keep_top_k();
   void keep_typical();
-  void keep_top_p();
+  void keep_min_p();
+  template <typename Before>
+  void keep_first(double share, const Before& before);
   uint32_t pick();
   double total() const;
   double uniform();
@@ -94,7 +99,7 @@ class Sampler {
   TokenCounts counts_;               // where penalties ask for them
   std::vector<uint32_t> generated_;  // where sequences are forbidden
   std::vector<float> adjusted_;
-  std::vector<Candidate> candidates_;  // best first
+  std::vector<Candidate> candidates_;
 };
 
 // The best token; of equal ones the lowest id.

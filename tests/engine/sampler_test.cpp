@@ -130,11 +130,11 @@ TEST(Sampler, a_forbidden_sequence_is_never_said) {
   EXPECT_EQ(said, (std::vector<uint32_t>{0, 1, 1, 1}));
 }
 
-// The tokens that 5,000 draws reach.
-std::set<uint32_t> reached(const SamplingOptions& options, const Logits& logits) {
+// The tokens that so many draws reach.
+std::set<uint32_t> reached(const SamplingOptions& options, const Logits& logits, int draws = 5000) {
   Sampler sampler(options);
   std::set<uint32_t> tokens;
-  for (int i = 0; i < 5000; ++i) tokens.insert(*sampler.sample(logits));
+  for (int i = 0; i < draws; ++i) tokens.insert(*sampler.sample(logits));
   return tokens;
 }
 
@@ -155,6 +155,29 @@ TEST(Sampler, top_p_counts_what_typical_p_left) {
   const Logits logits = {std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
   EXPECT_EQ(reached({.temperature = 1, .top_p = 0.6, .typical_p = 0.79}, logits),
             (std::set<uint32_t>{0}));
+}
+
+TEST(Sampler, top_p_cuts_a_flat_distribution_where_the_sum_says) {
+  // Weights e^(-i / 4000), shuffled. The best n of 8,000 have the share (1 - e^(-n / 4000)) /
+  // (1 - e^-2): 0.5 at n = 2264.9, 0.18 at n = 676.7.
+  Logits logits(8000);
+  std::vector<uint32_t> rank(8000);
+  for (uint32_t token = 0; token < 8000; ++token) {
+    rank[token] = token * 1237 % 8000;
+    logits[token] = -static_cast<float>(rank[token]) / 4000;
+  }
+  uint32_t last = 0;
+  for (const uint32_t token : reached({.temperature = 1, .top_p = 0.5}, logits, 1500)) {
+    last = std::max(last, rank[token]);
+  }
+  EXPECT_LE(last, 2264u);
+  EXPECT_GE(last, 2244u);
+  last = 0;
+  for (const uint32_t token : reached({.temperature = 1, .top_p = 0.18}, logits, 1500)) {
+    last = std::max(last, rank[token]);
+  }
+  EXPECT_LE(last, 676u);
+  EXPECT_GE(last, 666u);
 }
 
 TEST(Sampler, a_request_goes_before_the_model_and_the_model_before_defaults) {

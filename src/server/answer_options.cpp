@@ -11,6 +11,7 @@ namespace {
 
 // Nobody generates more, and sums with it stay far from 32 bits.
 constexpr int64_t kMostTokens = int64_t{1} << 24;
+constexpr int64_t kLongestPing = 3600;  // seconds
 constexpr int64_t kMostBest = 20;  // OpenAI's limit of top_logprobs
 
 void read_count(FieldReader& reader, std::string_view key, int64_t min, int64_t max,
@@ -150,6 +151,7 @@ void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
   reader.texts("bad_words", kMaxBadWords, kMaxStopBytes, options.bad_words);
   read_choices(reader, options);
   read_logprobs(reader, route, options);
+  reader.integer("sse_ping_interval", -1, kLongestPing, options.sse_ping_interval);
   refuse_unsupported(reader);
 }
 

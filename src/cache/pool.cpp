@@ -340,6 +340,16 @@ void Pool::make_common(PageId page) {
   }
 }
 
+bool Pool::take_back(PageId page, ReservationId holder) {
+  PageInfo& page_info = info(page);
+  assert(page_info.common);
+  if (page_info.holders > 1) return false;
+  page_info.common = false;
+  page_info.charged = holder;
+  charge(holder, class_of(page), 1, 0);
+  return true;
+}
+
 void Pool::hold_in_common(PageId page, uint64_t live) {
   make_common(page);
   add_holder(page, live);

@@ -103,6 +103,8 @@ class Pool {
   // None of the page's holders will let it go and take another in its place: it counts against no
   // reservation from now on, whoever holds it. A quota that counted on it shrinks by it.
   void make_common(PageId page);
+  // The only holder of a common page counts it as its own again. False: there are others.
+  bool take_back(PageId page, ReservationId holder);
   // One more holder of a page that is made common.
   void hold_in_common(PageId page, uint64_t live);
   // The holder goes, and with it its use of the slots of `live`. The last one frees the page.

@@ -58,6 +58,18 @@ void PrefixIndex::touch(Handle state) {
   state->used = ++clock_;
 }
 
+bool PrefixIndex::grow(Handle state, const Quota& quota) {
+  SequenceCache& sequence = state->sequence;
+  const ReservationId holder = sequence.reservation();
+  // What nobody else holds is its own, and it may take another in its place.
+  sequence.each_page([&](PageId page) {
+    if (pool_->in_common(page)) pool_->take_back(page, holder);
+  });
+  if (pool_->resize(holder, without(quota, sequence.common_pages()))) return true;
+  sequence.each_page([&](PageId page) { pool_->make_common(page); });
+  return false;
+}
+
 SequenceCache PrefixIndex::take(Handle state) {
   assert(state->conversation);
   leave(*state);

@@ -70,8 +70,10 @@ class PrefixIndex {
   Found find(const CacheLayout& layout, std::string_view salt, std::span<const uint32_t> prompt);
   // Notes that it is used.
   void touch(Handle state);
-  // Takes a conversation out; its pages are the caller's from now on. They count against nobody:
-  // its reservation needs what it may hold less lasting_pages().
+  // Gives a kept sequence the right to grow to `quota` pages again, those that it holds included.
+  // False, changing nothing: that does not fit now.
+  bool grow(Handle state, const Quota& quota);
+  // Takes a conversation out; its pages are the caller's from now on.
   SequenceCache take(Handle state);
 
   enum class Published : uint8_t { now, before, no_room };

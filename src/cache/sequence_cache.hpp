@@ -93,6 +93,8 @@ class SequenceCache {
   bool can_cut() const;
   // Sealed pages that stay as they are until the sequence is closed: forks hold them in common.
   Quota lasting_pages() const;
+  // Those of them that count against nobody by now.
+  Quota common_pages() const;
 
   // Are all rows exact: has nothing been settled yet?
   bool all_exact() const { return open_begin_ == layout_->plan().sinks; }
@@ -166,6 +168,7 @@ class SequenceCache {
   ExactPlace exact_place(uint32_t head, uint32_t position) const;
   bool lacks_moments(uint32_t head) const;
   bool lasts(uint32_t head, const PageEntry& entry) const;
+  Quota count_lasting(bool only_common) const;
   // Calls visit(ExactPage&, mask) for the exact pages of a head that hold positions [begin, end),
   // which are there.
   template <typename Visit>

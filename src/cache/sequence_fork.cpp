@@ -131,11 +131,21 @@ bool SequenceCache::lasts(uint32_t head, const PageEntry& entry) const {
 }
 
 Quota SequenceCache::lasting_pages() const {
+  return count_lasting(false);
+}
+
+Quota SequenceCache::common_pages() const {
+  return count_lasting(true);
+}
+
+Quota SequenceCache::count_lasting(bool only_common) const {
   std::vector<size_t> pages;
   for (uint32_t i = 0; i < heads_.size(); ++i) {
     const PageClass page_class = layout_->head(i).sealed;
     pages.resize(std::max<size_t>(pages.size(), page_class + 1));
-    for (const PageEntry& entry : heads_[i].sealed.pages) pages[page_class] += lasts(i, entry);
+    for (const PageEntry& entry : heads_[i].sealed.pages) {
+      pages[page_class] += lasts(i, entry) && (!only_common || pool_->in_common(entry.page));
+    }
   }
   Quota quota;
   for (PageClass i = 0; i < pages.size(); ++i) {

@@ -19,7 +19,8 @@
 
 namespace skvis {
 
-enum class FinishReason : uint8_t { stop, length, cancelled };
+// deadline: the request's time was over; what there was of the answer is there.
+enum class FinishReason : uint8_t { stop, length, cancelled, deadline };
 
 struct GenerationRequest {
   std::vector<uint32_t> prompt;  // all tokens of the conversation

@@ -2,9 +2,8 @@
 #include "engine/scheduler.hpp"
 
 #include <algorithm>
-#include <unordered_map>
 
-#include "cache/sequence_image.hpp"
+#include "engine/guarded.hpp"
 
 namespace skvis {
 namespace {
@@ -23,20 +22,10 @@ uint32_t rows_of_slice(const GenerationRequest& request, size_t vocabulary) {
   return static_cast<uint32_t>(std::clamp<size_t>(kMostLogits / vocabulary, 1, kPromptChunk));
 }
 
-// Runs what calls back into code of others; memory may run out there or here.
-template <typename Body>
-Result<void> guarded(const Body& body) {
-  try {
-    return body();
-  } catch (const std::exception& problem) {
-    return fail("{}", problem.what());
-  }
-}
-
 }  // namespace
 
 Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
-    : engine_(engine), options_(options) {}
+    : engine_(engine), options_(options), pace_(options.prompt_stretch) {}
 
 Scheduler::~Scheduler() {
   for (Requests* requests : {&waiting_, &running_}) {
@@ -46,18 +35,12 @@ Scheduler::~Scheduler() {
 }
 
 Scheduler::RequestId Scheduler::submit(ScheduledRequest request) {
-  Request& added = *waiting_.emplace(place_for(request.priority, request.first));
+  Request& added = *waiting_.emplace(place_for(request.priority, false));
   added.id = next_id_++;
   added.asked = std::move(request);
+  shares_.arrive(added.asked.client);
   if (const Result<void> checked = check(added); !checked) fail_request(added, checked.error());
   return added.id;
-}
-
-// Before the first that is less urgent.
-Scheduler::Requests::iterator Scheduler::place_for(int priority, bool first) {
-  return std::find_if(waiting_.begin(), waiting_.end(), [&](const Request& request) {
-    return first ? request.asked.priority <= priority : request.asked.priority < priority;
-  });
 }
 
 Result<void> Scheduler::check(Request& request) const {
@@ -100,7 +83,9 @@ bool Scheduler::step() {
   std::vector<Request*> taking_part;
   const std::vector<StepWork> work = compose(taking_part);
   if (!work.empty()) {
+    const auto start = Clock::now();
     const Result<void> done = guarded([&] { return run(work); });
+    pace_.note(last_step_.prompt_rows, last_step_.generated_rows, seconds_since(start));
     const float* logits = logits_.data();
     for (size_t i = 0; i < work.size(); ++i) {
       Request& request = *taking_part[i];
@@ -119,11 +104,13 @@ bool Scheduler::step() {
 }
 
 void Scheduler::ask_who_goes_on() {
+  const auto now = Clock::now();
   for (Requests* requests : {&waiting_, &running_}) {
     for (Request& request : *requests) {
       const auto& go_on = request.asked.callbacks.go_on;
       request.cancelled = request.cancelled || (go_on && !go_on());
-      if (!request.cancelled) continue;
+      request.late = now >= request.asked.deadline;
+      if (!request.cancelled && !request.late) continue;
       const Result<void> finished = guarded([&]() -> Result<void> {
         finish(request);
         return {};
@@ -132,210 +119,6 @@ void Scheduler::ask_who_goes_on() {
     }
   }
   answer_ended();
-}
-
-// One that does not fit holds up those behind it, or it would never run.
-void Scheduler::admit_waiting() {
-  while (!waiting_.empty()) {
-    const auto next = next_in_line();
-    if (running_.size() >= options_.most_running) {
-      if (!preempt_for(*next)) return;
-      continue;
-    }
-    const Result<void> admitted = guarded([&]() -> Result<void> {
-      SKVIS_TRY(const bool fits, next->paused ? resume(*next) : Result<bool>(admit(*next)));
-      if (fits || !running_.empty()) return {};
-      // Nobody runs and nothing is kept: someone else holds the pool, and may never let go.
-      const uint32_t prompt = next->result.prompt_tokens;
-      return fail("KV memory is taken at the moment: {} tokens need up to {} bytes, {} are free",
-                  next->limit, engine_.layout().worst_case_bytes(prompt, next->limit),
-                  engine_.pool().figures().free);
-    });
-    if (!admitted) {
-      fail_request(*next, admitted.error());
-      ended_.splice(ended_.end(), waiting_, next);
-    } else if (next->conversation) {
-      next->admitted_at = index_.now();
-      for (auto before = waiting_.begin(); before != next; ++before) ++before->overtaken;
-      running_.splice(running_.end(), waiting_, next);
-    } else if (!preempt_for(*next)) {
-      return;
-    }
-  }
-}
-
-// Writes out the least urgent request that runs, of these the one that was admitted last. False:
-// all are as urgent as this one, or all less urgent ones together would not leave it room.
-bool Scheduler::preempt_for(const Request& request) {
-  const CacheLayout& layout = engine_.layout();
-  size_t most = engine_.pool().figures().free + index_.reclaimable();
-  auto victim = running_.end();
-  for (auto running = running_.begin(); running != running_.end(); ++running) {
-    if (running->asked.priority >= request.asked.priority) continue;
-    most += layout.worst_case_bytes(running->conversation->first_prompt, running->limit);
-    if (victim == running_.end() || running->asked.priority <= victim->asked.priority) {
-      victim = running;
-    }
-  }
-  const size_t needed = layout.worst_case_bytes(request.result.prompt_tokens, request.limit);
-  if (victim == running_.end() || needed > most) return false;
-  Conversation& conversation = *victim->conversation;
-  std::vector<std::byte> image;
-  const Result<void> written = guarded([&]() -> Result<void> {
-    image = SequenceImage::write(conversation.sequence);
-    return {};
-  });
-  if (!written) return false;  // no memory for it: who runs goes on
-  victim->paused = Paused{.image = std::move(image),
-                          .tokens = std::move(conversation.tokens),
-                          .first_prompt = conversation.first_prompt,
-                          .shareable = conversation.shareable};
-  victim->conversation.reset();
-  ++preempted_;
-  waiting_.splice(place_for(victim->asked.priority, true), running_, victim);
-  return true;
-}
-
-// The first one, unless kept conversations would have to leave for it while the next turn of one
-// waits: clients that take turns would otherwise drop, each time, what is asked for next.
-Scheduler::Requests::iterator Scheduler::next_in_line() {
-  const auto first = waiting_.begin();
-  const auto goes_on = [&](const Request& request) {
-    return !request.paused && find(request).whole;
-  };
-  if (index_.figures().conversations == 0 || first->paused ||
-      first->overtaken >= options_.most_overtaken || goes_on(*first) ||
-      engine_.fits_now(first->result.prompt_tokens, first->limit)) {
-    return first;
-  }
-  const auto end = std::find_if(first, waiting_.end(), [&](const Request& request) {
-    return request.asked.priority < first->asked.priority;
-  });
-  const auto found = std::find_if(std::next(first), end, goes_on);
-  return found == end ? first : found;
-}
-
-bool Scheduler::admit(Request& request) {
-  const PrefixIndex::Found found = find(request);
-  if (found) {
-    const bool possible =
-        !found.whole || engine_.can_ever_fit(found.state->first_prompt, request.limit).ok();
-    if (possible && (found.whole ? take(request, found) : begin_with(request, found))) return true;
-    if (possible && !running_.empty()) return false;  // they will leave room
-  }
-  // What it could begin with may be what stands in its way.
-  return begin_anew(request);
-}
-
-// What the request may begin with. Log-probabilities of a prompt need all of its rows.
-PrefixIndex::Found Scheduler::find(const Request& request) {
-  const GenerationRequest& generation = request.asked.generation;
-  const PrefixIndex::Found nothing{.state = index_.end()};
-  if (generation.prompt_logprobs) return nothing;
-  const auto found = index_.find(engine_.layout(), request.asked.salt, generation.prompt);
-  return options_.share_prefixes || found.whole ? found : nothing;
-}
-
-bool Scheduler::begin_anew(Request& request) {
-  const uint32_t length = request.result.prompt_tokens;
-  const Quota quota = engine_.layout().worst_case(length, request.limit);
-  Pool& pool = engine_.pool();
-  ReservationId reservation = kUnreserved;
-  const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
-  if (!make_room(quota, reserve, index_.end())) return false;
-  request.conversation.emplace(Conversation{
-      .sequence = SequenceCache(engine_.layout(), pool, reservation), .first_prompt = length});
-  return true;
-}
-
-// A kept conversation is promised nothing beyond what it holds; it now needs room for another turn.
-bool Scheduler::take(Request& request, PrefixIndex::Found found) {
-  PrefixIndex::State& state = *found.state;
-  const CacheLayout& layout = engine_.layout();
-  const uint32_t first_prompt = state.first_prompt;
-  const Quota quota =
-      without(layout.worst_case(first_prompt, request.limit), state.sequence.lasting_pages());
-  const auto grow = [&] { return engine_.pool().resize(state.sequence.reservation(), quota); };
-  if (!make_room(quota, grow, found.state)) return false;
-  const std::vector<uint32_t>& prompt = request.asked.generation.prompt;
-  request.result.reused_tokens = found.tokens;
-  request.conversation.emplace(
-      Conversation{.sequence = index_.take(found.state),
-                   .tokens = {prompt.begin(), prompt.begin() + found.tokens},
-                   .first_prompt = first_prompt,
-                   .shareable = !layout.plan().settle.at_prompt_end});
-  return true;
-}
-
-// A fork of what others have read. The pages that it holds in common need no room of its own.
-bool Scheduler::begin_with(Request& request, PrefixIndex::Found found) {
-  const uint32_t length = request.result.prompt_tokens;
-  const Quota quota = without(engine_.layout().worst_case(length, request.limit),
-                              found.state->sequence.lasting_pages());
-  Pool& pool = engine_.pool();
-  ReservationId reservation = kUnreserved;
-  const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
-  if (!make_room(quota, reserve, found.state)) return false;
-  auto fork = found.state->sequence.fork(reservation, found.tokens);
-  if (!fork) return false;
-  index_.touch(found.state);
-  const std::vector<uint32_t>& prompt = request.asked.generation.prompt;
-  request.result.reused_tokens = found.tokens;
-  request.conversation.emplace(
-      Conversation{.sequence = std::move(*fork),
-                   .tokens = {prompt.begin(), prompt.begin() + found.tokens},
-                   .first_prompt = length});
-  return true;
-}
-
-Result<bool> Scheduler::resume(Request& request) {
-  Paused& paused = *request.paused;
-  const Quota quota = engine_.layout().worst_case(paused.first_prompt, request.limit);
-  Pool& pool = engine_.pool();
-  ReservationId reservation = kUnreserved;
-  const auto reserve = [&] { return (reservation = pool.reserve(quota)) != kUnreserved; };
-  if (!make_room(quota, reserve, index_.end())) return false;
-  SKVIS_TRY(SequenceCache sequence,
-            SequenceImage::read(paused.image, engine_.layout(), pool, reservation));
-  request.conversation.emplace(Conversation{.sequence = std::move(sequence),
-                                            .tokens = std::move(paused.tokens),
-                                            .first_prompt = paused.first_prompt,
-                                            .shareable = paused.shareable});
-  request.paused.reset();
-  return true;
-}
-
-// Tries to reserve, dropping one kept state after the other until it works. None is dropped where
-// all of them together would not be enough.
-bool Scheduler::make_room(const Quota& quota, const std::function<bool()>& reserve,
-                          PrefixIndex::Handle spared) {
-  if (reserve()) return true;
-  const Pool& pool = engine_.pool();
-  size_t needed = 0;
-  for (const auto& [page_class, pages] : quota) needed += pages * pool.page_bytes(page_class);
-  if (needed > pool.figures().free + index_.reclaimable()) return false;
-  while (!reserve()) {
-    const auto next = least_needed(spared);
-    if (next == index_.end()) return false;
-    index_.drop(next);
-  }
-  return true;
-}
-
-// The least valuable state that no waiting request begins with. If all are waited for, the one
-// whose request stands last in the queue: the others are needed sooner.
-PrefixIndex::Handle Scheduler::least_needed(PrefixIndex::Handle spared) {
-  std::unordered_map<const PrefixIndex::State*, int64_t> turns;
-  int64_t turn = 0;
-  for (const Request& request : waiting_) {
-    if (const auto found = find(request)) turns.emplace(&*found.state, turn);
-    ++turn;
-  }
-  return index_.least_valuable([&](const PrefixIndex::State& state) -> int64_t {
-    if (spared != index_.end() && &state == &*spared) return -1;
-    const auto waited = turns.find(&state);
-    return waited == turns.end() ? turn : waited->second;
-  });
 }
 
 void Scheduler::drop_idle() {
@@ -347,12 +130,16 @@ std::vector<StepWork> Scheduler::compose(std::vector<Request*>& taking_part) {
   std::vector<StepWork> work;
   const auto reader = std::find_if(running_.begin(), running_.end(),
                                    [](const Request& request) { return !request.decoding(); });
+  const auto answers = static_cast<uint32_t>(std::count_if(
+      running_.begin(), running_.end(), [](const Request& request) { return request.decoding(); }));
   if (reader != running_.end() && begin_reading(*reader)) {
     const GenerationRequest& generation = reader->asked.generation;
     const std::vector<uint32_t>& prompt = generation.prompt;
     const size_t done = reader->tokens().size();
-    const uint32_t rows = reader->sequence().slice(static_cast<uint32_t>(
-        std::min<size_t>(rows_of_slice(generation, engine_.vocabulary()), prompt.size() - done)));
+    uint32_t most = rows_of_slice(generation, engine_.vocabulary());
+    if (!options_.prompts_first) most = pace_.rows(answers, rows_beside(answers, most));
+    const uint32_t rows = reader->sequence().slice(
+        static_cast<uint32_t>(std::min<size_t>(most, prompt.size() - done)));
     const bool ends = done + rows == prompt.size();
     const uint32_t logits_rows = generation.prompt_logprobs ? rows : ends ? 1 : 0;
     work.push_back({.sequence = &reader->sequence(),
@@ -375,6 +162,12 @@ std::vector<StepWork> Scheduler::compose(std::vector<Request*>& taking_part) {
     ++last_step_.generated_rows;
   }
   return work;
+}
+
+// What the step's budget of tokens leaves to a prompt, which must come to its end.
+uint32_t Scheduler::rows_beside(uint32_t answers, uint32_t most) const {
+  const uint32_t left = options_.step_tokens - std::min(options_.step_tokens, answers);
+  return std::clamp(left, std::min(most, PromptPace::kLeastRows), most);
 }
 
 // False: the request has failed.
@@ -405,8 +198,11 @@ void Scheduler::advance(Request& request, const StepWork& work, std::span<const 
   auto& tokens = request.tokens();
   const size_t before = tokens.size();
   tokens.insert(tokens.end(), work.tokens.begin(), work.tokens.end());
+  const size_t count = work.tokens.size();
+  const bool generated = work.kind == RowKind::generated;
+  shares_.serve(request.asked.client, generated ? 0 : count, generated ? count : 0);
   publish(request, work.prompt_ends);
-  if (work.kind == RowKind::generated) return sample(request, logits);
+  if (generated) return sample(request, logits);
   GenerationResult& result = request.result;
   const GenerationRequest& generation = request.asked.generation;
   const auto& callbacks = request.asked.callbacks;
@@ -420,12 +216,42 @@ void Scheduler::advance(Request& request, const StepWork& work, std::span<const 
   }
   if (!work.prompt_ends) return;
   result.prompt_seconds = seconds_since(request.since);
+  const std::span<const float> last = logits.last(engine_.vocabulary());
+  begin_followers(request, last);
+  begin_answer(request);
+  if (request.limit == result.prompt_tokens) return finish(request);
+  sample(request, last);
+}
+
+void Scheduler::begin_answer(Request& request) {
+  const GenerationRequest& generation = request.asked.generation;
   request.since = Clock::now();
   std::vector<TokenLogprobs> echoed;
-  if (generation.echo) echoed = std::move(result.prompt_logprobs);
-  request.answer.emplace(engine_.model(), generation, callbacks, std::move(echoed));
-  if (request.limit == result.prompt_tokens) return finish(request);
-  sample(request, logits.last(engine_.vocabulary()));
+  if (generation.echo) echoed = std::move(request.result.prompt_logprobs);
+  request.answer.emplace(engine_.model(), generation, request.asked.callbacks, std::move(echoed));
+}
+
+// Further answers to the prompt that the leader has just read; logits [vocabulary] are its last.
+// Those that find no room wait on, and begin with what is published then.
+void Scheduler::begin_followers(Request& leader, std::span<const float> logits) {
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    const auto follower = next++;
+    if (follower->asked.follows != leader.id || follower->ended) continue;
+    if (running_.size() >= options_.most_running) return;
+    const Result<void> followed = guarded([&]() -> Result<void> {
+      if (!follow(*follower, leader)) return {};
+      running_.splice(running_.end(), waiting_, follower);
+      if (!begin_reading(*follower)) return {};
+      begin_answer(*follower);
+      if (follower->limit == follower->result.prompt_tokens) {
+        finish(*follower);
+      } else {
+        sample(*follower, logits);
+      }
+      return {};
+    });
+    if (!followed) fail_request(*follower, followed.error());
+  }
 }
 
 // At a grid point, where the state follows from the tokens alone. Room is made for it by what has
@@ -466,6 +292,7 @@ void Scheduler::finish(Request& request) {
     result.decode_seconds = seconds_since(request.since);
   }
   if (request.conversation) note_memory(engine_, request.sequence(), result);
+  if (request.late) result.finish = FinishReason::deadline;
   if (request.cancelled) result.finish = FinishReason::cancelled;
   request.ended = true;
 }
@@ -489,6 +316,7 @@ void Scheduler::answer_ended() {
     }
     request.conversation.reset();
   }
+  for (Request& request : ended) shares_.leave(request.asked.client);
   for (Request& request : ended) {
     if (request.failure) {
       if (request.asked.on_error) request.asked.on_error(*request.failure);

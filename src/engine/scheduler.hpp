@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many requests before one engine. A request is admitted when its worst case can be reserved, in
-// the order of arrival; all admitted ones decode together, and beside them one slice of one prompt
+// Many requests before one engine. A request is admitted when its worst case can be reserved: the
+// most urgent first, of these the client's that was served least, of its own in the order of
+// arrival. All admitted ones decode together, and beside them one slice of one prompt
 // is read. What a conversation has read stays after its answer, and so do the grid points on the
 // way there (cache/prefix_index.hpp): a prompt that begins with the same tokens reads only what is
 // new. All that is kept leaves, least valuable first, when admission needs the room.
@@ -9,6 +10,7 @@
 // one thread owns it, and the engine's pool while it steps.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -20,7 +22,9 @@
 #include "base/result.hpp"
 #include "cache/prefix_index.hpp"
 #include "engine/answer.hpp"
+#include "engine/client_shares.hpp"
 #include "engine/generation.hpp"
+#include "engine/prompt_pace.hpp"
 
 namespace skvis {
 
@@ -32,6 +36,11 @@ struct SchedulerOptions {
   // Prompts which begin alike share what was read: states at grid points are published. False: only
   // conversations go on.
   bool share_prefixes = true;
+  // Rows of a step: one of each answer, the rest of a prompt (some of it in any case).
+  uint32_t step_tokens = 288;
+  // Beside answers a prompt may make a step so many times as long as it is without; 0: as long as
+  // it gets.
+  double prompt_stretch = 2;
   // Answers wait while a prompt is read: they then go on in larger batches, after longer pauses.
   bool prompts_first = false;
 };
@@ -42,9 +51,14 @@ struct ScheduledRequest {
       {};  // on_prompt(0, n) when reading begins; go_on before every step
   std::function<void(const GenerationResult&)> on_done = {};
   std::function<void(const Error&)> on_error = {};
-  std::string salt = {};  // what is kept is found again only by requests of the same salt
-  int priority = 0;       // higher ones first
-  bool first = false;     // served before all of its priority that wait
+  std::string salt = {};    // what is kept is found again only by requests of the same salt
+  std::string client = {};  // of one priority, whose client was served least comes first
+  int priority = 0;         // higher ones first
+  // A request with the same prompt: this one waits until that prompt is read, and begins with a
+  // fork of what was read if there is room for it then. 0: none.
+  uint64_t follows = 0;
+  // Ends then, with what there is of the answer.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 
 struct SchedulerFigures {
@@ -110,6 +124,7 @@ class Scheduler {
     uint64_t admitted_at = 0;  // by the index's clock
     bool begun = false;        // reading the prompt
     bool cancelled = false;
+    bool late = false;
     std::optional<Error> failure;
     bool ended = false;
     std::chrono::steady_clock::time_point since;  // reading, then decoding, began
@@ -124,6 +139,8 @@ class Scheduler {
   Result<void> check(Request& request) const;
   void admit_waiting();
   Requests::iterator next_in_line();
+  Requests::iterator fair_first();
+  bool held_back(const Request& request) const;
   bool admit(Request& request);
   Result<bool> resume(Request& request);
   bool preempt_for(const Request& request);
@@ -135,11 +152,15 @@ class Scheduler {
   bool make_room(const Quota& quota, const std::function<bool()>& reserve,
                  PrefixIndex::Handle spared);
   PrefixIndex::Handle least_needed(PrefixIndex::Handle spared);
+  uint32_t rows_beside(uint32_t answers, uint32_t most) const;
   std::vector<StepWork> compose(std::vector<Request*>& taking_part);
   bool begin_reading(Request& request);
   Result<void> run(const std::vector<StepWork>& work);
   void advance(Request& request, const StepWork& work, std::span<const float> logits);
   void publish(Request& request, bool prompt_ends);
+  void begin_answer(Request& request);
+  void begin_followers(Request& leader, std::span<const float> logits);
+  bool follow(Request& follower, Request& leader);
   void sample(Request& request, std::span<const float> logits);
   void fail_request(Request& request, Error error);
   void finish(Request& request);
@@ -151,6 +172,8 @@ class Scheduler {
   Requests running_;  // in the order of admission
   Requests ended_;
   PrefixIndex index_;
+  PromptPace pace_;
+  ClientShares shares_;
   std::vector<float> logits_;
   StepReport last_step_;
   RequestId next_id_ = 1;

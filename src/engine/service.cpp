@@ -24,8 +24,7 @@ Service::~Service() {
 
 Service::Ticket Service::submit(ServiceRequest request) {
   const std::lock_guard lock(mutex_);
-  const size_t waiting = new_.size() + figures_.waiting;
-  if (closing_ || (!request.continues && waiting >= queue_limit_)) return 0;
+  if (closing_ || (!request.continues && queued() >= queue_limit_)) return 0;
   auto entry = std::make_shared<Entry>();
   entry->ticket = next_ticket_++;
   entry->request = std::move(request);
@@ -34,6 +33,13 @@ Service::Ticket Service::submit(ServiceRequest request) {
   asleep_ = false;
   changed_.notify_all();
   return entry->ticket;
+}
+
+// Requests that wait, whatever the number of their parts.
+size_t Service::queued() const {
+  return static_cast<size_t>(std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) {
+    return !entry.second->begun && !entry.second->request.continues;
+  }));
 }
 
 void Service::cancel(Ticket ticket) {
@@ -82,7 +88,8 @@ bool Service::take_new() {
   if (stopping_ && entries_.empty()) return false;
   asleep_ = false;
   for (; !new_.empty(); new_.pop_front()) {
-    scheduler_.submit(scheduled(new_.front()));
+    Entry& entry = *new_.front();
+    entry.id = scheduler_.submit(scheduled(new_.front()));
     ++figures_.waiting;
   }
   return true;
@@ -91,11 +98,18 @@ bool Service::take_new() {
 ScheduledRequest Service::scheduled(const std::shared_ptr<Entry>& entry) {
   ServiceRequest& request = entry->request;
   ScheduledRequest scheduled{.generation = std::move(request.generation),
-                             .first = request.continues};
+                             .salt = request.salt,
+                             .client = request.client,
+                             .priority = request.priority,
+                             .deadline = request.deadline};
+  if (const auto leader = entries_.find(request.follows); leader != entries_.end()) {
+    scheduled.follows = leader->second->id;
+  }
   scheduled.callbacks.on_text = request.on_text;
   scheduled.callbacks.on_prompt = [this, entry](size_t done, size_t total) {
     {
       const std::lock_guard lock(mutex_);
+      entry->begun = true;
       figures_.prompt_tokens += done - std::exchange(entry->prompt_read, done);
       publish();  // before anyone hears of it: the request no longer waits
     }
@@ -119,6 +133,9 @@ void Service::end(const Entry& entry, const Result<GenerationResult>& result) {
       ++figures_.failed;
     } else {
       ++(result->finish == FinishReason::cancelled ? figures_.cancelled : figures_.finished);
+      figures_.prefix_queries += result->prompt_tokens;
+      figures_.prefix_hits += result->reused_tokens;
+      figures_.prefix_bytes += engine_.layout().full_cache_bytes(result->reused_tokens);
     }
     publish();
   }
@@ -140,6 +157,8 @@ void Service::publish() {
   figures_.idle_bytes = now.idle_bytes;
   figures_.points = now.points;
   figures_.dropped = now.dropped;
+  figures_.preempted = now.preempted;
+  figures_.shared_bytes = engine_.pool().shared_bytes();
   figures_.kv = engine_.pool().figures();
 }
 

@@ -27,9 +27,13 @@ struct ServiceRequest {
   std::function<void(size_t done, size_t total)> on_prompt;  // may be empty
   std::function<void(const GenerationResult&)> on_done;
   std::function<void(const Error&)> on_error;
-  // A further part of a request that was accepted before: served next, and never refused for a full
-  // queue.
+  std::string salt = {};  // see ScheduledRequest, for these four
+  std::string client = {};
+  int priority = 0;
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  // A further part of a request that was accepted before: never refused for a full queue.
   bool continues = false;
+  uint64_t follows = 0;  // the ticket of a request with the same prompt, see ScheduledRequest
 };
 
 struct ServiceFigures {
@@ -42,8 +46,13 @@ struct ServiceFigures {
   uint64_t finished = 0;
   uint64_t cancelled = 0;
   uint64_t failed = 0;
-  uint64_t prompt_tokens = 0;  // read
+  uint64_t prompt_tokens = 0;   // read
+  uint64_t prefix_queries = 0;  // tokens of prompts that were looked up
+  uint64_t prefix_hits = 0;     // those that had been read before
+  uint64_t prefix_bytes = 0;    // what the full cache would have taken for them
+  uint64_t preempted = 0;
   uint64_t generated_tokens = 0;
+  size_t shared_bytes = 0;  // what shared pages would take beyond what they do
   PoolFigures kv;
   size_t kv_budget = 0;
   size_t kept() const { return idle + points; }
@@ -69,6 +78,8 @@ class Service {
     Ticket ticket = 0;
     ServiceRequest request;
     size_t prompt_read = 0;
+    Scheduler::RequestId id = 0;  // once the scheduler knows it
+    bool begun = false;           // no longer waits
     std::atomic<bool> cancelled{false};
   };
   using Entries = std::map<Ticket, std::shared_ptr<Entry>>;
@@ -78,6 +89,7 @@ class Service {
   ScheduledRequest scheduled(const std::shared_ptr<Entry>& entry);
   void end(const Entry& entry, const Result<GenerationResult>& result);
   void publish();
+  size_t queued() const;
 
   Engine& engine_;
   Scheduler scheduler_;  // the thread's alone

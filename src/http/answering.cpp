@@ -53,8 +53,17 @@ class Answering {
   asio::awaitable<bool> run();
 
  private:
-  Service::Ticket submit(size_t index);
-  asio::awaitable<bool> generate(size_t index, Service::Ticket ticket);
+  // One generation of the job.
+  struct Choice {
+    std::unique_ptr<TicketGuard> ticket;
+    RequestTimes times;
+    GenerationResult result;
+    bool shown = false;  // has had its first chunk
+  };
+
+  bool submit();
+  Service::Ticket submit(size_t index, Service::Ticket follows);
+  asio::awaitable<bool> take(ChoiceEvent next);
   asio::awaitable<bool> show(size_t index, const std::string& text);
   asio::awaitable<bool> conclude(size_t index, GenerationResult result);
   asio::awaitable<bool> finish();
@@ -67,56 +76,24 @@ class Answering {
   AnswerJob job_;
   std::shared_ptr<Mailbox> mailbox_;
   Clock::time_point arrived_;
-  std::vector<GenerationResult> results_;
+  std::vector<Choice> choices_;
+  size_t ended_ = 0;
   Usage usage_;
-  RequestTimes times_;
   bool head_written_ = false;
-  bool choice_begun_ = false;  // the current choice has had its first chunk
 };
 
-// The next generation is submitted when the one before has ended, past the limit of the queue: an
+// All generations run together; those after the first pass the limit of the queue, since an
 // accepted request is answered whole.
 asio::awaitable<bool> Answering::run() {
-  for (size_t i = 0; i < job_.generations.size(); ++i) {
-    const Service::Ticket ticket = submit(i);
-    if (ticket == 0) {
-      const ApiError error =
-          shared_.closing ? overloaded(503, "the server is stopping")
-                          : overloaded(429, fmt::format("{} requests wait already; try again later",
-                                                        shared_.options.queue));
-      co_await refuse(error);
-      co_return false;
-    }
-    const bool more = co_await generate(i, ticket);
-    if (!more) co_return false;
+  if (!submit()) {
+    const ApiError error =
+        shared_.closing ? overloaded(503, "the server is stopping")
+                        : overloaded(429, fmt::format("{} requests wait already; try again later",
+                                                      shared_.options.queue));
+    co_await refuse(error);
+    co_return false;
   }
-  const bool written = co_await finish();
-  co_return written;
-}
-
-Service::Ticket Answering::submit(size_t index) {
-  times_ = {};
-  choice_begun_ = false;
-  ServiceRequest request{.generation = std::move(job_.generations[index]), .continues = index > 0};
-  request.on_text = [mailbox = mailbox_, stream = job_.stream,
-                     first = true](std::string_view text) mutable {
-    // The answer in one piece needs only the moment of the first text.
-    if (stream || first) mailbox->post(std::string(text));
-    first = false;
-  };
-  request.on_prompt = [mailbox = mailbox_, first = true](size_t, size_t) mutable {
-    if (first) mailbox->post(GenerationBegun{});
-    first = false;
-  };
-  request.on_done = [mailbox = mailbox_](const GenerationResult& result) { mailbox->post(result); };
-  request.on_error = [mailbox = mailbox_](const Error& error) { mailbox->post(error); };
-  return shared_.service.submit(std::move(request));
-}
-
-// False: nothing more can or shall be written.
-asio::awaitable<bool> Answering::generate(size_t index, Service::Ticket ticket) {
-  TicketGuard guard(shared_.service, ticket);
-  if (job_.stream && !head_written_) {
+  if (job_.stream) {
     head_written_ = true;
     const std::string head = stream_head("text/event-stream", connection_.framing());
     const bool written = co_await connection_.write(head);
@@ -124,34 +101,93 @@ asio::awaitable<bool> Answering::generate(size_t index, Service::Ticket ticket) 
   }
   const std::chrono::milliseconds silence = job_.keep_alive.value_or(shared_.options.keep_alive);
   const bool comments = job_.stream && silence.count() > 0;
-  for (;;) {
-    std::optional<GenerationEvent> event =
-        co_await mailbox_->next(comments ? silence : kNoComments);
-    bool written = true;
-    if (!event) {
-      if (comments) written = co_await write_piece(kSseKeepAlive);
-    } else if (std::holds_alternative<GenerationBegun>(*event)) {
-      times_.queue = seconds_between(arrived_, Clock::now());
-    } else if (const auto* text = std::get_if<std::string>(&*event)) {
-      if (times_.first_token == 0) times_.first_token = seconds_between(arrived_, Clock::now());
-      if (job_.stream) written = co_await show(index, *text);
-    } else if (auto* result = std::get_if<GenerationResult>(&*event)) {
-      guard.ended();
-      const bool concluded = co_await conclude(index, std::move(*result));
-      co_return concluded;
-    } else {
-      guard.ended();
-      const std::string message = std::get<Error>(*event).message;
-      spdlog::error("generation failed: {}", message);
-      co_await refuse(server_error(message));
-      co_return false;
+  while (ended_ < choices_.size()) {
+    std::optional<ChoiceEvent> next = co_await mailbox_->next(comments ? silence : kNoComments);
+    bool more = true;
+    if (next) {
+      more = co_await take(std::move(*next));
+    } else if (comments) {
+      more = co_await write_piece(kSseKeepAlive);
     }
-    if (!written) co_return false;
+    if (!more) co_return false;
   }
+  const bool written = co_await finish();
+  co_return written;
+}
+
+// False: the request is not accepted.
+bool Answering::submit() {
+  choices_.resize(job_.generations.size());
+  Service::Ticket first = 0;  // of the generations with this prompt
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const bool repeats = job_.generations[i].repeats_prompt;
+    const Service::Ticket ticket = submit(i, repeats ? first : 0);
+    if (ticket == 0) return false;
+    choices_[i].ticket = std::make_unique<TicketGuard>(shared_.service, ticket);
+    if (!repeats) first = ticket;
+  }
+  return true;
+}
+
+Service::Ticket Answering::submit(size_t index, Service::Ticket follows) {
+  ServiceRequest request{.generation = std::move(job_.generations[index]),
+                         .salt = job_.queue.salt,
+                         .client = job_.client,
+                         .priority = static_cast<int>(-job_.queue.priority),
+                         .continues = index > 0,
+                         .follows = follows};
+  if (job_.queue.timeout) {
+    request.deadline =
+        arrived_ + std::chrono::microseconds(static_cast<int64_t>(*job_.queue.timeout * 1e6));
+  }
+  request.on_text = [mailbox = mailbox_, index, stream = job_.stream,
+                     first = true](std::string_view text) mutable {
+    // The answer in one piece needs only the moment of the first text.
+    if (stream || first) mailbox->post(index, std::string(text));
+    first = false;
+  };
+  request.on_prompt = [mailbox = mailbox_, index, first = true](size_t, size_t) mutable {
+    if (first) mailbox->post(index, GenerationBegun{});
+    first = false;
+  };
+  request.on_done = [mailbox = mailbox_, index](const GenerationResult& result) {
+    mailbox->post(index, result);
+  };
+  request.on_error = [mailbox = mailbox_, index](const Error& error) {
+    mailbox->post(index, error);
+  };
+  return shared_.service.submit(std::move(request));
+}
+
+// False: nothing more can or shall be written.
+asio::awaitable<bool> Answering::take(ChoiceEvent next) {
+  Choice& choice = choices_[next.choice];
+  if (std::holds_alternative<GenerationBegun>(next.event)) {
+    choice.times.queue = seconds_between(arrived_, Clock::now());
+  } else if (const auto* text = std::get_if<std::string>(&next.event)) {
+    if (choice.times.first_token == 0) {
+      choice.times.first_token = seconds_between(arrived_, Clock::now());
+    }
+    if (!job_.stream) co_return true;
+    const bool written = co_await show(next.choice, *text);
+    co_return written;
+  } else if (auto* result = std::get_if<GenerationResult>(&next.event)) {
+    choice.ticket->ended();
+    ++ended_;
+    const bool concluded = co_await conclude(next.choice, std::move(*result));
+    co_return concluded;
+  } else {
+    choice.ticket->ended();
+    const std::string message = std::get<Error>(next.event).message;
+    spdlog::error("generation failed: {}", message);
+    co_await refuse(server_error(message));
+    co_return false;
+  }
+  co_return true;
 }
 
 std::string Answering::first_chunk(size_t index) {
-  if (std::exchange(choice_begun_, true)) return {};
+  if (std::exchange(choices_[index].shown, true)) return {};
   const Json chunk = job_.format->first(index);
   return chunk.is_null() ? std::string() : sse_event(chunk);
 }
@@ -167,19 +203,28 @@ asio::awaitable<bool> Answering::conclude(size_t index, GenerationResult result)
     co_await refuse(overloaded(503, "the server is stopping"));
     co_return false;
   }
+  if (result.finish == FinishReason::deadline && result.tokens.empty()) {
+    co_await refuse({.status = 408,
+                     .message = "the request's time was over before its answer began; give it more "
+                                "'timeout_s', or come back when fewer wait",
+                     .type = "timeout_error",
+                     .code = "deadline_exceeded"});
+    co_return false;
+  }
   usage_.heads = job_.kv_heads;
   usage_.add(result);
-  times_.prefill = result.prompt_seconds;
-  times_.decode = result.decode_seconds;
-  times_.whole = seconds_between(arrived_, Clock::now());
-  times_.prompt_tokens = result.prompt_tokens;
-  times_.generated_tokens = result.tokens.size();
-  shared_.metrics.record(times_);
+  RequestTimes& times = choices_[index].times;
+  times.prefill = result.prompt_seconds;
+  times.decode = result.decode_seconds;
+  times.whole = seconds_between(arrived_, Clock::now());
+  times.prompt_tokens = result.prompt_tokens;
+  times.generated_tokens = result.tokens.size();
+  shared_.metrics.record(times);
   spdlog::info("answered {} + {} tokens in {:.2f} s (queue {:.2f}, prompt {:.2f}, answer {:.2f})",
-               result.prompt_tokens, result.tokens.size(), times_.whole, times_.queue,
+               result.prompt_tokens, result.tokens.size(), times.whole, times.queue,
                result.prompt_seconds, result.decode_seconds);
   if (!job_.stream) {
-    results_.push_back(std::move(result));
+    choices_[index].result = std::move(result);
     co_return true;
   }
   const std::string events =
@@ -197,8 +242,10 @@ asio::awaitable<bool> Answering::finish() {
     bytes = body_piece(events, connection_.framing());
     bytes += last_piece(connection_.framing());
   } else {
+    std::vector<GenerationResult> results;
+    for (Choice& choice : choices_) results.push_back(std::move(choice.result));
     bytes =
-        response_bytes(json_response(job_.format->whole(results_, usage_)), connection_.framing());
+        response_bytes(json_response(job_.format->whole(results, usage_)), connection_.framing());
   }
   const bool written = co_await connection_.write(bytes);
   co_return written;

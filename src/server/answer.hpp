@@ -108,6 +108,8 @@ struct AnswerJob {
   bool include_usage = false;
   size_t kv_heads = 0;                                  // over all layers: what rows are divided by
   std::optional<std::chrono::milliseconds> keep_alive;  // the server's, if not said; 0: no comments
+  QueueOptions queue;
+  std::string client;  // who asks: key and user
 };
 
 // Errors: a model that is not served here; no tokenizer; a prompt that is empty, longer than the

@@ -12,6 +12,9 @@ namespace {
 // Nobody generates more, and sums with it stay far from 32 bits.
 constexpr int64_t kMostTokens = int64_t{1} << 24;
 constexpr int64_t kLongestPing = 3600;  // seconds
+constexpr int64_t kMostPriority = 1000000;
+constexpr double kShortestTimeout = 0.001;
+constexpr double kLongestTimeout = 86400;
 constexpr int64_t kMostBest = 20;  // OpenAI's limit of top_logprobs
 
 void read_count(FieldReader& reader, std::string_view key, int64_t min, int64_t max,
@@ -133,6 +136,22 @@ void read_logprobs(FieldReader& reader, Route route, AnswerOptions& options) {
   }
 }
 
+void read_name(FieldReader& reader, std::string_view key, std::string& name) {
+  reader.text(key, name);
+  if (name.size() <= kMaxNameBytes) return;
+  reader.refuse(key, fmt::format("request: '{}' may have {} bytes, found {}", key, kMaxNameBytes,
+                                 name.size()));
+}
+
+void read_queue(FieldReader& reader, QueueOptions& queue) {
+  read_name(reader, "cache_salt", queue.salt);
+  read_name(reader, "user", queue.user);
+  std::optional<int64_t> priority;
+  reader.integer("priority", -kMostPriority, kMostPriority, priority);
+  queue.priority = priority.value_or(0);
+  reader.number("timeout_s", kShortestTimeout, kLongestTimeout, queue.timeout);
+}
+
 }  // namespace
 
 void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
@@ -152,6 +171,7 @@ void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
   read_choices(reader, options);
   read_logprobs(reader, route, options);
   reader.integer("sse_ping_interval", -1, kLongestPing, options.sse_ping_interval);
+  read_queue(reader, options.queue);
   refuse_unsupported(reader);
 }
 

@@ -16,6 +16,14 @@
 
 namespace skvis {
 
+// How a request stands among others.
+struct QueueOptions {
+  std::string salt;               // shares what was read with requests of the same salt only
+  std::string user;               // whose share of the server it uses, within its key's
+  int64_t priority = 0;           // lower ones first, as in vLLM
+  std::optional<double> timeout;  // seconds from its arrival; then it ends with what there is
+};
+
 // What both completion routes take.
 struct AnswerOptions {
   std::string model;  // empty: not said
@@ -36,6 +44,7 @@ struct AnswerOptions {
   std::optional<int64_t> sse_ping_interval;
   std::optional<uint32_t> logprobs;         // of the answer's tokens, beside so many best ones
   std::optional<uint32_t> prompt_logprobs;  // of the prompt's, in a part of their own
+  QueueOptions queue;
 };
 
 struct ChatRequest {
@@ -69,6 +78,7 @@ ApiResult<CompletionRequest> parse_completion_request(std::string_view body);
 ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body);
 ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body);
 
+inline constexpr size_t kMaxNameBytes = 256;  // of salts and users
 inline constexpr size_t kMaxStops = 16;
 inline constexpr size_t kMaxStopBytes = 4096;
 inline constexpr size_t kMaxStopTokens = 1024;

@@ -54,13 +54,15 @@ HttpResponse wrong_key(std::string_view authorization) {
 
 template <typename Request, typename Prepare>
 Reply job_or_error(const ApiResult<Request>& request, const ServerContext& context,
-                   Prepare prepare) {
+                   std::string_view authorization, Prepare prepare) {
   if (!request) return error_response(request.error());
   ApiResult<AnswerJob> job = prepare(context, *request);
   if (!job) return error_response(job.error());
   if (const auto& seconds = request->options.sse_ping_interval) {
     job->keep_alive = std::chrono::seconds(std::max<int64_t>(*seconds, 0));
   }
+  job->queue = request->options.queue;
+  job->client = fmt::format("{}\n{}", authorization, job->queue.user);
   return std::move(*job);
 }
 
@@ -143,10 +145,12 @@ Reply Router::answer_get(const HttpRequest& request) const {
 
 Reply Router::answer_post(const HttpRequest& request) const {
   if (request.path == "/v1/chat/completions") {
-    return job_or_error(parse_chat_request(request.body), context_, prepare_chat);
+    return job_or_error(parse_chat_request(request.body), context_, request.authorization,
+                        prepare_chat);
   }
   if (request.path == "/v1/completions") {
-    return job_or_error(parse_completion_request(request.body), context_, prepare_completion);
+    return job_or_error(parse_completion_request(request.body), context_, request.authorization,
+                        prepare_completion);
   }
   if (request.path == "/tokenize") return tokenize(context_, request.body);
   if (request.path == "/apply-template") return apply_template(context_, request.body);

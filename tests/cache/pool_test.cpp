@@ -181,6 +181,8 @@ TEST(Pool, a_page_in_common_counts_once_and_against_nobody) {
   EXPECT_NE(pool.allocate(page_class, first), kNoPage);
   EXPECT_EQ(pool.allocate(page_class, first), kNoPage);
   expect_balanced(pool);
+  EXPECT_TRUE(pool.take_back(page, second));  // counts as its own again
+  expect_balanced(pool);
   pool.free(page, second, 1);
   EXPECT_EQ(pool.figures().free, 1024u);
   expect_balanced(pool);
@@ -341,6 +343,14 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
           } else if (pool.share(shared.page, to.id, shared.live)) {
             to.pages.push_back(shared);
           }
+        }
+      } else if (kind < 55 && !holder.pages.empty()) {
+        const Shadow::Holding holding = holder.pages[pick(holder.pages.size())];
+        if (pool.in_common(holding.page)) {
+          EXPECT_EQ(pool.take_back(holding.page, holder.id), pool.holders(holding.page) == 1);
+        } else {
+          shadow.leave_to_all(holding.page, holding.page_class);
+          pool.make_common(holding.page);
         }
       } else if (kind < 70 && !holder.pages.empty()) {
         Shadow::Holding& holding = holder.pages[pick(holder.pages.size())];

@@ -5,6 +5,8 @@
 #include <functional>
 #include <unordered_set>
 
+#include "grammar/token_vocabulary.hpp"
+
 namespace skvis {
 
 InternedLists::InternedLists() : slots_(64) {}
@@ -55,6 +57,13 @@ Configurations::Configurations(const Grammar& grammar)
   nodes_.intern({}, kUnknownCaller);
   intern({}, 0);
   std::fill(rows_.begin(), rows_.end(), kDead);
+  std::vector<bool> seen(classes_);
+  for (int byte = 0; byte < 256; ++byte) {
+    const auto each = static_cast<uint8_t>(byte);
+    if (!TokenVocabulary::is_plain(each) || seen[grammar.class_of(each)]) continue;
+    seen[grammar.class_of(each)] = true;
+    plain_bytes_.push_back(each);
+  }
 }
 
 ConfigurationId Configurations::intern(std::span<const Item> items, uint32_t tag) {
@@ -83,6 +92,16 @@ ConfigurationId Configurations::behind(StackNodeId node) {
   if (exhausted_) return kDead;
   if (node >= behind_.size()) behind_.resize(nodes_.size(), kUnknown);
   return behind_[node] = id;
+}
+
+ConfigurationId Configurations::find_plain(ConfigurationId id) {
+  ConfigurationId common = next(id, plain_bytes_[0]);
+  for (size_t i = 1; i < plain_bytes_.size() && common != kDead; ++i) {
+    if (next(id, plain_bytes_[i]) != common) common = kDead;
+  }
+  if (exhausted_) return kDead;
+  if (id >= plain_.size()) plain_.resize(configurations_.size(), kUnknown);
+  return plain_[id] = common;
 }
 
 bool Configurations::spend(size_t work) {
@@ -230,7 +249,8 @@ uint64_t Configurations::shortest(ConfigurationId id) {
 
 size_t Configurations::bytes() const {
   return nodes_.bytes() + configurations_.bytes() + rows_.capacity() * sizeof(uint32_t) +
-         behind_.capacity() * sizeof(uint32_t) + distance_.capacity() * sizeof(uint64_t);
+         (behind_.capacity() + plain_.capacity()) * sizeof(uint32_t) +
+         distance_.capacity() * sizeof(uint64_t);
 }
 
 // Nodes that the roots need, oldest first.

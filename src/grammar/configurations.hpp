@@ -81,6 +81,12 @@ class Configurations {
     return known != kUnknown ? known : step(id, byte);
   }
 
+  // The configuration after any one plain byte (TokenVocabulary::is_plain), if that is the same for
+  // all of them; else kDead.
+  ConfigurationId next_plain(ConfigurationId id) {
+    return id < plain_.size() && plain_[id] != kUnknown ? plain_[id] : find_plain(id);
+  }
+
   std::span<const Item> items(ConfigurationId id) const { return configurations_.pairs(id); }
   // The whole text may end here.
   bool ends(ConfigurationId id) const { return configurations_.tag(id) & kEnds; }
@@ -113,6 +119,7 @@ class Configurations {
   };
 
   ConfigurationId step(ConfigurationId id, uint8_t byte);
+  ConfigurationId find_plain(ConfigurationId id);
   void expand(uint32_t state, StackNodeId node, uint8_t byte);
   void call(const Grammar::CallEdge& edge, uint32_t rule, StackNodeId node);
   ConfigurationId close(std::vector<Item>& reached);
@@ -124,9 +131,11 @@ class Configurations {
   const uint32_t classes_;
   InternedLists nodes_;
   InternedLists configurations_;
-  std::vector<uint32_t> rows_;      // [configurations, byte classes]
-  std::vector<uint32_t> behind_;    // [nodes], kUnknown until asked for
-  std::vector<uint64_t> distance_;  // [nodes] shortest(), as far as asked for
+  std::vector<uint32_t> rows_;        // [configurations, byte classes]
+  std::vector<uint32_t> behind_;      // [nodes], kUnknown until asked for
+  std::vector<uint32_t> plain_;       // [configurations], the same
+  std::vector<uint8_t> plain_bytes_;  // one of each class that has plain bytes
+  std::vector<uint64_t> distance_;    // [nodes] shortest(), as far as asked for
   uint64_t work_left_ = kWork;
   bool exhausted_ = false;
 

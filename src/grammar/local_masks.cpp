@@ -56,6 +56,13 @@ bool LocalMasks::make(Configurations& configurations, uint32_t state, LocalMask&
     while (!returns.empty() && returns.back() >= node.depth) returns.pop_back();
     const ConfigurationId id = configurations.next(path_[node.depth - 1], node.byte);
     if (id != Configurations::kDead) {
+      if (node.plain_below != TokenVocabulary::kNotPlain &&
+          takes_plain(configurations, id, node.plain_below)) {
+        const auto tokens = vocabulary_.tokens_below(i);
+        allowed.insert(allowed.end(), tokens.begin(), tokens.end());
+        i = node.skip;
+        continue;
+      }
       path_[node.depth] = id;
       if (configurations.returns(id)) returns.push_back(node.depth);
       const auto tokens = vocabulary_.tokens_at(i);
@@ -80,6 +87,19 @@ bool LocalMasks::make(Configurations& configurations, uint32_t state, LocalMask&
     for (const uint32_t token : allowed) made.allowed.allow(token);
   }
   sort(made);
+  return true;
+}
+
+// Any text of so many plain bytes goes on from here: whole subtrees need no walk, as inside
+// strings.
+bool LocalMasks::takes_plain(Configurations& configurations, ConfigurationId id,
+                             uint32_t bytes) const {
+  for (; bytes > 0; --bytes) {
+    const ConfigurationId next = configurations.next_plain(id);
+    if (next == id) return true;
+    if (next == Configurations::kDead) return false;
+    id = next;
+  }
   return true;
 }
 

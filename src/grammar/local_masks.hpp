@@ -50,6 +50,7 @@ class LocalMasks {
  private:
   const LocalMask* find(Configurations& configurations, uint32_t state);
   bool make(Configurations& configurations, uint32_t state, LocalMask& made);
+  bool takes_plain(Configurations& configurations, ConfigurationId id, uint32_t bytes) const;
   void sort(LocalMask& made) const;
   void try_overrun(Configurations& configurations, const LocalMask& local, ConfigurationId behind,
                    TokenMask& mask);

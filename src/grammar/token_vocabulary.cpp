@@ -45,6 +45,7 @@ Result<std::shared_ptr<const TokenVocabulary>> TokenVocabulary::create(
       made->nodes_.push_back({.skip = 0,
                               .first_token = static_cast<uint32_t>(i),
                               .depth = static_cast<uint16_t>(depth + 1),
+                              .plain_below = 0,
                               .byte = static_cast<uint8_t>(token[depth])});
     }
     last = token;
@@ -52,7 +53,28 @@ Result<std::shared_ptr<const TokenVocabulary>> TokenVocabulary::create(
   for (const uint32_t node : path) {
     made->nodes_[node].skip = static_cast<uint32_t>(made->nodes_.size());
   }
+  made->measure_plain();
   return std::shared_ptr<const TokenVocabulary>(std::move(made));
+}
+
+void TokenVocabulary::measure_plain() {
+  std::vector<uint32_t> path;  // a node's parent is the last one above its depth
+  std::vector<uint32_t> parents(nodes_.size(), UINT32_MAX);
+  for (uint32_t i = 0; i < nodes_.size(); ++i) {
+    path.resize(nodes_[i].depth - size_t{1});
+    if (!path.empty()) parents[i] = path.back();
+    path.push_back(i);
+  }
+  for (size_t i = nodes_.size(); i-- > 0;) {  // children come behind their parents
+    if (parents[i] == UINT32_MAX) continue;
+    uint16_t& above = nodes_[parents[i]].plain_below;
+    const uint16_t below = nodes_[i].plain_below;
+    if (!is_plain(nodes_[i].byte) || below == kNotPlain) {
+      above = kNotPlain;
+    } else if (above != kNotPlain) {
+      above = std::max<uint16_t>(above, below + 1);
+    }
+  }
 }
 
 bool TokenVocabulary::is_end_token(uint32_t id) const {

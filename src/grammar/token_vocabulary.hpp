@@ -35,8 +35,16 @@ class TokenVocabulary {
     uint32_t skip;         // index of the first node behind the subtree
     uint32_t first_token;  // in sorted(): tokens of the subtree from here to the next node's...
     uint16_t depth;        // bytes, from 1
+    uint16_t plain_below;  // bytes of the longest way down, or kNotPlain
     uint8_t byte;
   };
+  // Some byte below is not plain.
+  static constexpr uint16_t kNotPlain = UINT16_MAX;
+  // Bytes of which most of a vocabulary is made and among which few grammars distinguish: printable
+  // ASCII without quotes and backslash.
+  static bool is_plain(uint8_t byte) {
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+  }
   std::span<const Node> nodes() const { return nodes_; }
   // Tokens whose bytes are those of node `index`, and of its whole subtree.
   std::span<const uint32_t> tokens_at(size_t index) const { return range(index, index + 1); }
@@ -46,6 +54,7 @@ class TokenVocabulary {
 
  private:
   TokenVocabulary() = default;
+  void measure_plain();
   std::span<const uint32_t> range(size_t from, size_t to) const {
     const size_t end = to < nodes_.size() ? nodes_[to].first_token : sorted_.size();
     return std::span<const uint32_t>(sorted_).subspan(nodes_[from].first_token,

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <random>
+
 #include "grammar_testing.hpp"
 
 namespace skvis {
@@ -243,6 +245,52 @@ TEST(JsonSchema, numbers_between_bounds) {
     const std::string text = fmt::format("{}{}.{:03}", value < 0 ? "-" : "", std::abs(value) / 1000,
                                          std::abs(value) % 1000);
     ASSERT_EQ(grammar.matches(text), value > -1050 && value <= 10200) << text;
+  }
+}
+
+// Tokens across all borders of JSON text: masks must equal trial, and walks must end in the
+// grammar.
+TEST(JsonSchema, masks_equal_trial_along_random_walks) {
+  const auto vocabulary = vocabulary_of(
+      {"",    "{",    "}",     "[",    "]",        "\"",       ":",     ",",     " ",    "\n",
+       "{\"", "\":",  "\": ",  "\",",  "\", \"",   "\"}",      "\"]",   "\":\"", "\":[", "}]",
+       "]}",  "}}",   "a",     "b",    "ab",       "abc",      "a\"",   "b\":",  "\\",   "\\u",
+       "\\n", "00e9", "\xc3",  "\xa9", "\xc3\xa9", "\xe2\x82", "0",     "1",     "12",   "123",
+       "-",   "-1",   "1,",    "2]",   "0.5",      ".",        ".5",    "e",     "e1",   "true",
+       "tru", "e,",   "false", "null", "nu",       "ll",       "null}", "[]",    "{}",   "[[",
+       "  ",  "\n  ", ",\n ",  "a, b", "-0",       "00",       "x"},
+      {0});
+  std::mt19937 random(1);
+  for (
+      const char* text :
+      {R"({"type":"object"})",
+       R"({"type":"object","properties":{"a":{"type":"string","maxLength":3},"ab":{"type":"integer",
+            "minimum":-12,"maximum":123},"b":{"type":["null","boolean"]}},"required":["ab"],
+            "additionalProperties":{"type":"number","minimum":0,"exclusiveMaximum":1.25}})",
+       R"({"type":"array","minItems":1,"maxItems":4,"items":{"anyOf":[{"$ref":"#"},{"enum":["a","ab",
+            1,null]},{"type":"string","pattern":"^(ab)+|b$"}]}})",
+       R"({"type":"object","properties":{"b":{"type":"object","additionalProperties":{"$ref":"#"}},
+            "a":{"type":"array","prefixItems":[{"type":"string"}],"items":{"type":"null"}}}})"}) {
+    SCOPED_TRACE(text);
+    const auto automaton = std::make_shared<TokenAutomaton>(*compile_schema_text(text), vocabulary);
+    for (int walk = 0; walk < 40; ++walk) {
+      GrammarMatcher matcher(automaton);
+      TokenMask mask(vocabulary->size());
+      for (int step = 0; step < 25; ++step) {
+        ASSERT_TRUE(matcher.fill_mask(mask).ok());
+        ASSERT_EQ(mask, mask_by_trial(matcher));
+        std::vector<uint32_t> allowed;
+        for (uint32_t token = 1; token < mask.size(); ++token) {
+          if (mask.allows(token)) allowed.push_back(token);
+        }
+        if (allowed.empty()) break;
+        ASSERT_TRUE(matcher.accept(allowed[random() % allowed.size()]).ok());
+      }
+      const auto end = matcher.shortest_end(1000);
+      ASSERT_TRUE(end.ok());
+      ASSERT_TRUE(matcher.accept_bytes(*end).ok());
+      ASSERT_TRUE(matcher.can_end());
+    }
   }
 }
 

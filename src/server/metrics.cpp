@@ -61,8 +61,8 @@ std::vector<MetricFamily> families(const ServiceFigures& figures) {
        MetricType::Gauge,
        {gauge(static_cast<double>(figures.idle))}},
       {"skvis:kv_idle_bytes",
-       "KV memory of the pages that conversations without a request and published states hold, each "
-       "counted once; part of used and wasted",
+       "KV memory of pages that kept conversations and published states hold; part of used and "
+       "wasted",
        MetricType::Gauge,
        {gauge(static_cast<double>(figures.idle_bytes))}},
       {"skvis:num_prefix_states",

@@ -153,6 +153,10 @@ std::string_view Tokenizer::token_bytes(uint32_t id) const {
   return state_->bytes.of(id);
 }
 
+std::string_view Tokenizer::separator() const {
+  return state_->bytes.separator();
+}
+
 std::string_view Tokenizer::token_text(uint32_t id) const {
   return state_->exists(id) ? std::string_view(state_->spec.tokens[id]) : std::string_view();
 }

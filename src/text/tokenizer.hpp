@@ -48,6 +48,8 @@ class Tokenizer {
   // The bytes a token stands for inside a text (part of a character, for some); empty for an id
   // without a token. Valid as long as the tokenizer. A space before the first word is included.
   std::string_view token_bytes(uint32_t id) const;
+  // What a text has between two tokens: nothing, or a space where the tokenizer has no decoder.
+  std::string_view separator() const;
   // The token as the vocabulary spells it ("Ġworld", "<0x0A>"), or empty.
   std::string_view token_text(uint32_t id) const;
   // The id of a token spelled as in the vocabulary, added tokens included.

@@ -58,4 +58,11 @@ struct SelectBench {
 };
 Result<Json> bench_select(const Engine& engine, const SelectBench& options);
 
+// Masks of constrained decoding: documents under schemas, token by token, with nothing known of the
+// schema and again with all known.
+struct GrammarBench {
+  uint32_t repeats = 21;
+};
+Result<Json> bench_grammar(const Tokenizer& tokenizer, const GrammarBench& options);
+
 }  // namespace skvis

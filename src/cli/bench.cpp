@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `skvis bench attention|dense|decode|select|split|paging|multiturn`.
+// `skvis bench attention|dense|decode|select|split|paging|multiturn|grammar`.
 #include "bench/bench.hpp"
 
 #include <charconv>
@@ -12,6 +12,7 @@
 #include "cli/command.hpp"
 #include "kernels/table.hpp"
 #include "model/cache_shape.hpp"
+#include "text/load_tokenizer.hpp"
 
 namespace skvis {
 namespace {
@@ -23,6 +24,8 @@ struct BenchOptions {
   DecodeBench decode;
   SelectBench select;
   SplitBench split;
+  GrammarBench grammar;
+  std::string tokenizer;
   PagingBench paging;
   std::string shape;
   MultiturnBench multiturn;
@@ -65,6 +68,35 @@ Result<void> run_select(BenchOptions& options) {
 Result<void> run_split(const BenchOptions& options) {
   SKVIS_TRY(const Json report, bench_split(options.split));
   return finish(options, report);
+}
+
+Result<void> run_grammar(const BenchOptions& options) {
+  const auto measure = [&](const Tokenizer& tokenizer) -> Result<void> {
+    SKVIS_TRY(const Json report, bench_grammar(tokenizer, options.grammar));
+    return finish(options, report);
+  };
+  if (!options.tokenizer.empty()) {
+    SKVIS_TRY(const Tokenizer tokenizer, load_tokenizer(options.tokenizer));
+    return measure(tokenizer);
+  }
+  SKVIS_TRY(const auto path, find_model(options.model.model));
+  SKVIS_TRY(const ModelFiles files, ModelFiles::open(path));
+  const ModelText text = load_text(files);
+  if (!text.tokenizer) return fail("{}: {}", options.model.model, text.tokenizer_problem);
+  return measure(*text.tokenizer);
+}
+
+void add_grammar(CLI::App& bench, Action& action, const std::shared_ptr<BenchOptions>& options) {
+  CLI::App* command = bench.add_subcommand("grammar", "Token masks of documents under schemas");
+  command->add_option("--json", options->json, "Also write the figures to this file");
+  command->add_option("-m,--model", options->model.model, "Whose tokenizer")->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer,
+                      "A folder with tokenizer.json, in place of a model's");
+  command->add_option("--repeats", options->grammar.repeats, "Passes per document")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 10000u));
+  command->footer("Example:\n  skvis bench grammar --tokenizer tests/data/tokenizers/qwen2.5");
+  command->callback([options, &action] { action = [options] { return run_grammar(*options); }; });
 }
 
 // "16x8": layers and KV heads of each.
@@ -239,6 +271,7 @@ void add_bench(CLI::App& app, Action& action) {
   paging->footer("Example:\n  skvis bench paging --kv snapkv-50.json --shape 16x8");
   paging->callback([options, &action] { action = [options] { return run_paging(*options); }; });
   add_multiturn(*bench, action, options);
+  add_grammar(*bench, action, options);
 }
 
 }  // namespace skvis

@@ -23,6 +23,7 @@ void add_run(CLI::App& app, Action& action);
 void add_serve(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
+void add_grammar(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_model(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);

@@ -47,6 +47,7 @@ int run_cli(int argc, const char* const* argv) {
   add_model(app, action);
   add_logits(app, action);
   add_tokenize(app, action);
+  add_grammar(app, action);
   add_eval(app, action);
   add_calibrate(app, action);
   add_bench(app, action);

@@ -147,7 +147,7 @@ class Words(unittest.TestCase):
         for command in (["run"], ["serve"], ["plan"], ["logits"], ["tokenize"], ["detokenize"],
                         ["model", "info"], ["model", "random"], ["bench", "attention"],
                          ["bench", "dense"], ["bench", "decode"], ["bench", "select"], ["bench", "split"],
-                         ["bench", "paging"], ["eval", "kept"], ["calibrate", "budget"],
+                         ["bench", "paging"], ["bench", "grammar"], ["grammar"], ["eval", "kept"], ["calibrate", "budget"],
                          ["calibrate", "duo"], ["calibrate", "entropy"]):
             self.assertIn("Example", skvis(*command, "--help").stdout, command)
 
@@ -181,6 +181,55 @@ class Words(unittest.TestCase):
 
     def test_model_info(self):
         self.assertIn("6144 bytes per token", skvis("model", "info", TINY).stdout)
+
+
+class Grammars(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.schema = self.write("schema.json", json.dumps({
+            "type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer", "minimum": 3,
+                                                                             "maximum": 12}},
+            "required": ["name", "n"]}))
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+        return str(self.folder / name)
+
+    def test_random_texts_fit_and_repeat(self):
+        lines = skvis("grammar", "--schema", self.schema, "--emit", "50", "--quote").stdout.splitlines()
+        self.assertEqual(len(lines), 50)
+        for line in lines:
+            text = json.loads(line)
+            document = json.loads(text)
+            self.assertEqual(list(document), ["name", "n"])
+            self.assertTrue(3 <= document["n"] <= 12)
+            self.assertIn("fits", skvis("grammar", "--schema", self.schema, "--check",
+                                        self.write("text", text)).stdout)
+        again = skvis("grammar", "--schema", self.schema, "--emit", "1", "--seed", "49", "--quote").stdout
+        self.assertEqual(again.strip(), lines[49])
+
+    def test_texts_that_do_not_fit_show_where(self):
+        for text, expected in (('{"name": "x",\n "n": 13}', "line 2, column 8"), ('{"name": "x"', "too early"),
+                               ("[]", "expected '{'")):
+            done = skvis("grammar", "--schema", self.schema, "--check", self.write("text", text), check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(expected, done.stderr)
+
+    def test_other_notations(self):
+        self.assertIn("shortest text: aab\n",
+                      skvis("grammar", "--gbnf", self.write("g", 'root ::= "a"{2,} "b"')).stdout)
+        self.assertRegex(skvis("grammar", "--regex", "[A-C]{3}", "--emit", "1").stdout, "^[A-C]{3}\n$")
+        self.assertIn(skvis("grammar", "--choices", "yes,no", "--emit", "1").stdout, ("yes\n", "no\n"))
+        self.assertEqual(skvis("grammar", "--json-object").stdout.splitlines()[1], "shortest text: {}")
+
+    def test_wrong_grammars_name_the_place(self):
+        for option, text, expected in (("--gbnf", 'root ::= "a"\nx ::= y', "line 2, column 7"),
+                                       ("--schema", '{"not": {}}', "#/not"), ("--schema", "{", "g")):
+            done = skvis("grammar", option, self.write("g", text), check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(expected, done.stderr)
+        self.assertEqual(skvis("grammar", check=False).returncode, 1)
 
 
 class Errors(unittest.TestCase):

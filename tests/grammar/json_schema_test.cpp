@@ -267,8 +267,8 @@ TEST(JsonSchema, masks_equal_trial_along_random_walks) {
        R"({"type":"object","properties":{"a":{"type":"string","maxLength":3},"ab":{"type":"integer",
             "minimum":-12,"maximum":123},"b":{"type":["null","boolean"]}},"required":["ab"],
             "additionalProperties":{"type":"number","minimum":0,"exclusiveMaximum":1.25}})",
-       R"({"type":"array","minItems":1,"maxItems":4,"items":{"anyOf":[{"$ref":"#"},{"enum":["a","ab",
-            1,null]},{"type":"string","pattern":"^(ab)+|b$"}]}})",
+       R"({"type":"array","minItems":1,"maxItems":4,"items":{"anyOf":[{"$ref":"#"},
+            {"enum":["a","ab",1,null]},{"type":"string","pattern":"^(ab)+|b$"}]}})",
        R"({"type":"object","properties":{"b":{"type":"object","additionalProperties":{"$ref":"#"}},
             "a":{"type":"array","prefixItems":[{"type":"string"}],"items":{"type":"null"}}}})"}) {
     SCOPED_TRACE(text);

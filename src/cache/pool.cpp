@@ -311,33 +311,47 @@ void Pool::add_holder(PageId page, uint64_t live) {
 }
 
 bool Pool::share(PageId page, ReservationId holder, uint64_t live) {
-  if (!info(page).common) {
-    const PageClass page_class = class_of(page);
-    if (!may_claim(holder, page_class)) return false;
-    charge(holder, page_class, 0, 1);
-    sharing_[page].others.push_back(holder);
-  }
+  const PageClass page_class = class_of(page);
+  if (!may_claim(holder, page_class)) return false;
+  charge(holder, page_class, 0, 1);
   add_holder(page, live);
+  sharing_[page].others.push_back(holder);
   return true;
 }
 
-void Pool::make_common(PageId page) {
+void Pool::make_common(PageId page, ReservationId holder) {
   PageInfo& page_info = info(page);
-  if (std::exchange(page_info.common, true)) return;
   const PageClass page_class = class_of(page);
-  ClassInfo& class_info = classes_[page_class];
-  const auto leave = [&](ReservationId reservation, size_t Promise::*counter) {
-    Promise& promised = promise(reservation, page_class);
-    class_info.promised -= promised.outstanding();
-    if (promised.quota >= promised.claims()) --promised.quota;
-    --(promised.*counter);
-    class_info.promised += promised.outstanding();
+  const auto give_up = [&](int held, int shared) {
+    Promise& promised = promise(holder, page_class);
+    const bool counted_on = promised.quota >= promised.claims();
+    charge(holder, page_class, held, shared);
+    if (!counted_on) return;
+    classes_[page_class].promised -= promised.outstanding();
+    --promised.quota;
+    classes_[page_class].promised += promised.outstanding();
   };
-  leave(page_info.charged, &Promise::held);
-  if (const auto sharing = sharing_.find(page); sharing != sharing_.end()) {
-    for (const ReservationId other : sharing->second.others) leave(other, &Promise::shared);
-    sharing->second.others.clear();
+  if (!page_info.common && page_info.charged == holder) {
+    page_info.common = true;
+    return give_up(-1, 0);
   }
+  const auto sharing = sharing_.find(page);
+  if (sharing == sharing_.end()) return;
+  auto& others = sharing->second.others;
+  const auto claim = std::find(others.begin(), others.end(), holder);
+  if (claim == others.end()) return;  // it gave up its claim before
+  others.erase(claim);
+  give_up(0, -1);
+  if (page_info.common) return;
+  // Whom the page counted against keeps room for one of its own.
+  page_info.common = true;
+  charge(page_info.charged, page_class, -1, 1);
+  others.push_back(page_info.charged);
+}
+
+void Pool::hold_in_common(PageId page, ReservationId from, uint64_t live) {
+  make_common(page, from);
+  add_holder(page, live);
 }
 
 bool Pool::take_back(PageId page, ReservationId holder) {
@@ -350,11 +364,6 @@ bool Pool::take_back(PageId page, ReservationId holder) {
   return true;
 }
 
-void Pool::hold_in_common(PageId page, uint64_t live) {
-  make_common(page);
-  add_holder(page, live);
-}
-
 void Pool::free(PageId page, ReservationId holder, uint64_t live) {
   drop_live(page, live);
   PageInfo& page_info = info(page);
@@ -364,23 +373,30 @@ void Pool::free(PageId page, ReservationId holder, uint64_t live) {
     give_back(page);
     return;
   }
-  // Others stay. If the page counted against this holder, it now counts against one of them: the
-  // memory is theirs to keep, and this holder may take as much again.
   const auto sharing = sharing_.find(page);
   assert(sharing != sharing_.end());
   auto& others = sharing->second.others;
-  if (page_info.common) {
-    // It counts against nobody, and nobody takes another in its place.
-  } else if (page_info.charged == holder) {
-    charge(holder, page_class, -1, 0);
+  const auto charge_another = [&] {
     page_info.charged = others.back();
     charge(page_info.charged, page_class, 1, -1);
     others.pop_back();
-  } else {
+  };
+  if (!page_info.common && page_info.charged == holder) {
+    // Others stay: the page now counts against one of them. The memory is theirs to keep, and this
+    // holder may take as much again.
+    charge(holder, page_class, -1, 0);
+    charge_another();
+  } else if (const auto claim = std::find(others.begin(), others.end(), holder);
+             claim != others.end()) {
     charge(holder, page_class, 0, -1);
-    others.erase(std::find(others.begin(), others.end(), holder));
+    others.erase(claim);
   }
-  if (page_info.holders == 1) sharing_.erase(sharing);
+  if (page_info.holders > 1) return;
+  if (page_info.common && !others.empty()) {
+    page_info.common = false;
+    charge_another();
+  }
+  sharing_.erase(sharing);
 }
 
 size_t Pool::shared_bytes() const {

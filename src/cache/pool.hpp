@@ -7,8 +7,8 @@
 // live while any holder uses it. A reservation is a promise of pages by class, taken at admission,
 // so that an admitted request never fails: allocations within it cannot fail. A shared page counts
 // against one of its holders; the others keep room for it in their promises, since it will count
-// against them when that one leaves. A page that is held in common counts against nobody: each of
-// its holders keeps it until it closes, and so needs no room for another in its place.
+// against them when that one leaves. A page that is held in common counts against nobody: holders
+// who keep it until they close need no room for another in its place.
 //
 // Memory of free slabs and free pages goes back to the system as soon as it adds up to more than
 // kIdleBytes and a few per cent of what is held; until then it is taken again without a page fault.
@@ -100,13 +100,14 @@ class Pool {
   // One more holder, who uses the slots of `live`. False, changing nothing: beyond the holder's
   // reservation, and no memory is left that was not promised to others.
   bool share(PageId page, ReservationId holder, uint64_t live);
-  // None of the page's holders will let it go and take another in its place: it counts against no
-  // reservation from now on, whoever holds it. A quota that counted on it shrinks by it.
-  void make_common(PageId page);
+  // This holder will not let the page go and take another in its place: it gives up its claim, a
+  // quota that counted on the page shrinks by it, and the page counts against nobody. Holders who
+  // said nothing keep room for a page of their own.
+  void make_common(PageId page, ReservationId holder);
+  // One more holder, who claims nothing, of a page that `from` makes common.
+  void hold_in_common(PageId page, ReservationId from, uint64_t live);
   // The only holder of a common page counts it as its own again. False: there are others.
   bool take_back(PageId page, ReservationId holder);
-  // One more holder of a page that is made common.
-  void hold_in_common(PageId page, uint64_t live);
   // The holder goes, and with it its use of the slots of `live`. The last one frees the page.
   void free(PageId page, ReservationId holder, uint64_t live);
   void add_live(PageId page, uint64_t slots);
@@ -152,7 +153,7 @@ class Pool {
   };
   // Of a page with several holders.
   struct Sharing {
-    std::vector<ReservationId> others;        // holders beside the one that is charged, if any
+    std::vector<ReservationId> others;        // holders with a claim, beside the one charged
     std::array<uint32_t, kPageSlots> uses{};  // holders that use each slot
   };
   struct Slab {

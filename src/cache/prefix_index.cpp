@@ -11,6 +11,14 @@ namespace {
 // Tables of pages lie outside the pool; so many states bound them.
 constexpr size_t kMostPoints = 4096;
 
+// What is kept packs no page anew: it needs no room beside the pages that it holds.
+void give_up_claims(const SequenceCache& sequence) {
+  Pool& pool = sequence.pool();
+  const ReservationId holder = sequence.reservation();
+  pool.resize(holder, {});
+  sequence.each_page([&](PageId page) { pool.make_common(page, holder); });
+}
+
 }  // namespace
 
 bool PrefixIndex::TokensLess::operator()(std::span<const uint32_t> a,
@@ -66,7 +74,7 @@ bool PrefixIndex::grow(Handle state, const Quota& quota) {
     if (pool_->in_common(page)) pool_->take_back(page, holder);
   });
   if (pool_->resize(holder, without(quota, sequence.common_pages()))) return true;
-  sequence.each_page([&](PageId page) { pool_->make_common(page); });
+  give_up_claims(sequence);
   return false;
 }
 
@@ -121,6 +129,7 @@ PrefixIndex::Published PrefixIndex::publish(const SequenceCache& sequence, std::
   if (known) return Published::before;
   if (figures_.points < kMostPoints) {
     if (auto fork = sequence.fork(sequence.pool().reserve({}))) {
+      give_up_claims(*fork);
       add(node, {.sequence = std::move(*fork)});
       return Published::now;
     }
@@ -131,9 +140,7 @@ PrefixIndex::Published PrefixIndex::publish(const SequenceCache& sequence, std::
 
 void PrefixIndex::keep(SequenceCache sequence, std::string_view salt,
                        std::span<const uint32_t> tokens, uint32_t first_prompt) {
-  Pool& pool = sequence.pool();
-  pool.resize(sequence.reservation(), {});
-  sequence.each_page([&](PageId page) { pool.make_common(page); });
+  give_up_claims(sequence);
   Node& node = node_of(sequence.layout(), salt, tokens);
   const auto tail = tokens.subspan(node.end);
   add(node, {.sequence = std::move(sequence),

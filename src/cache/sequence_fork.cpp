@@ -71,7 +71,7 @@ bool SequenceFork::open_pages(const HeadCache& head, HeadCache& to) {
 
 bool SequenceFork::sealed_page(uint32_t index, const PageEntry& entry, PageEntry& to) {
   if (from_.lasts(index, entry)) {
-    pool_.hold_in_common(entry.page, entry.live);
+    pool_.hold_in_common(entry.page, from_.reservation(), entry.live);
   } else if (!pool_.share(entry.page, to_.reservation(), entry.live)) {
     return false;
   }

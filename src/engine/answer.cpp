@@ -14,7 +14,13 @@ Answer::Answer(const LoadedModel& model, const GenerationRequest& request,
       sampler_(request.sampling, request.rules, request.prompt),
       ends_(request.stop_tokens),
       stops_(request.stop, request.show_stop) {
-  if (!request.ignore_end) ends_.insert(ends_.end(), model.end_ids.begin(), model.end_ids.end());
+  if (request.grammar) {
+    matcher_.emplace(request.grammar);
+    mask_ = TokenMask(request.grammar->vocabulary().size());
+  }
+  // A text of a grammar has an end, whatever the request says of the model's.
+  const bool ends = !request.ignore_end || request.grammar != nullptr;
+  if (ends) ends_.insert(ends_.end(), model.end_ids.begin(), model.end_ids.end());
   if (request.tokens_only) return;
   // An echo begins a text, and the answer goes on in it.
   detokenizer_.emplace(*model.tokenizer,
@@ -37,14 +43,23 @@ void Answer::echo_prompt(std::vector<TokenLogprobs> logprobs) {
   show(text);
 }
 
-std::optional<uint32_t> Answer::next(std::span<const float> logits) {
+Result<std::optional<uint32_t>> Answer::draw(std::span<const float> logits, bool may_end) {
+  DrawLimits limits;
+  if (!may_end) limits.forbidden = ends_;
+  if (!matcher_) return sampler_.sample(logits, limits);
+  SKVIS_CHECK(matcher_->fill_mask(mask_));
+  limits.allowed = mask_.words();
+  const std::optional<uint32_t> token = sampler_.sample(logits, limits);
+  if (token) SKVIS_CHECK(matcher_->accept(*token));
+  return token;
+}
+
+Result<std::optional<uint32_t>> Answer::next(std::span<const float> logits) {
   const bool may_end = tokens_.size() >= request_.min_tokens;
-  TokenMask mask;
-  if (!may_end) mask.forbidden = ends_;
-  const std::optional<uint32_t> token = sampler_.sample(logits, mask);
-  if (!token) {  // masks left nothing to say
+  SKVIS_TRY(const std::optional<uint32_t> token, draw(logits, may_end));
+  if (!token) {  // limits left nothing to say
     finish_ = FinishReason::stop;
-    return std::nullopt;
+    return std::optional<uint32_t>();
   }
   const bool ends = std::find(ends_.begin(), ends_.end(), *token) != ends_.end();
   std::string text;
@@ -59,7 +74,7 @@ std::optional<uint32_t> Answer::next(std::span<const float> logits) {
   if (!ends) show(may_end ? stops_.push(text) : text);
   if (!ends && !stops_.stopped()) return token;
   finish_ = FinishReason::stop;
-  return std::nullopt;
+  return std::optional<uint32_t>();
 }
 
 void Answer::write_to(GenerationResult& result) {

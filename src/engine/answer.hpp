@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/generation.hpp"
+#include "grammar/matcher.hpp"
 
 namespace skvis {
 
@@ -20,13 +21,15 @@ class Answer {
   Answer(const LoadedModel& model, const GenerationRequest& request,
          const GenerationCallbacks& callbacks, std::vector<TokenLogprobs> prompt_logprobs = {});
 
-  // Samples the next token from logits [vocabulary]; nothing when the answer ends with it.
-  std::optional<uint32_t> next(std::span<const float> logits);
+  // Samples the next token from logits [vocabulary]; nothing when the answer ends with it. Error:
+  // the grammar is too ambiguous at this place.
+  Result<std::optional<uint32_t>> next(std::span<const float> logits);
   size_t tokens() const { return tokens_.size(); }
   // The end: shows what was held back and hands over text, tokens and reason.
   void write_to(GenerationResult& result);
 
  private:
+  Result<std::optional<uint32_t>> draw(std::span<const float> logits, bool may_end);
   void echo_prompt(std::vector<TokenLogprobs> logprobs);
   void show(const std::string& text);
   void deliver(std::vector<TextToken> tokens);
@@ -35,6 +38,8 @@ class Answer {
   const GenerationRequest& request_;
   const GenerationCallbacks& callbacks_;
   Sampler sampler_;
+  std::optional<GrammarMatcher> matcher_;
+  TokenMask mask_;                          // where there is a grammar
   std::vector<uint32_t> ends_;              // tokens that end it
   std::optional<Detokenizer> detokenizer_;  // absent where only tokens are asked for
   StopMatcher stops_;

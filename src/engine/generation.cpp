@@ -155,7 +155,7 @@ Result<void> Session::run_turn(const GenerationRequest& request,
   start = std::chrono::steady_clock::now();
   Answer answer(engine_->model(), request, callbacks);
   while (go_on() && request.prompt.size() + answer.tokens() < limit) {
-    const std::optional<uint32_t> token = answer.next(logits);
+    SKVIS_TRY(const std::optional<uint32_t> token, answer.next(logits));
     if (!token || request.prompt.size() + answer.tokens() >= limit) break;
     const StepWork work{.sequence = &*sequence_,
                         .tokens = {&*token, 1},

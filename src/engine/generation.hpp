@@ -15,6 +15,7 @@
 #include "engine/engine.hpp"
 #include "engine/logprobs.hpp"
 #include "engine/sampler.hpp"
+#include "grammar/token_automaton.hpp"
 #include "text/detokenizer.hpp"
 
 namespace skvis {
@@ -27,6 +28,7 @@ struct GenerationRequest {
   uint32_t max_tokens = 1024;
   SamplingOptions sampling;
   std::shared_ptr<const TokenRules> rules;  // null: none
+  std::shared_ptr<TokenAutomaton> grammar;  // the answer is one of its texts; null: any
   std::vector<std::string> stop;            // texts that end the answer
   bool show_stop = false;                   // the text that ended it is part of the answer
   std::vector<uint32_t> stop_tokens;        // end the answer as the model's end tokens do

@@ -65,12 +65,12 @@ bool Sampler::penalises() const {
          options_.frequency_penalty != 0;
 }
 
-bool Sampler::adjusts(const TokenMask& mask) const {
+bool Sampler::adjusts(const DrawLimits& mask) const {
   return !mask.allowed.empty() || !mask.forbidden.empty() || !rules_->allowed.empty() ||
          !rules_->forbidden.empty() || !rules_->biases.empty() || penalises();
 }
 
-std::span<const float> Sampler::adjust(std::span<const float> logits, const TokenMask& mask) {
+std::span<const float> Sampler::adjust(std::span<const float> logits, const DrawLimits& mask) {
   adjusted_.assign(logits.begin(), logits.end());
   if (!mask.allowed.empty()) keep_masked(adjusted_, mask.allowed);
   if (!rules_->allowed.empty()) keep_only(adjusted_, rules_->allowed);
@@ -86,7 +86,7 @@ std::span<const float> Sampler::adjust(std::span<const float> logits, const Toke
   return adjusted_;
 }
 
-std::optional<uint32_t> Sampler::sample(std::span<const float> logits, const TokenMask& mask) {
+std::optional<uint32_t> Sampler::sample(std::span<const float> logits, const DrawLimits& mask) {
   if (adjusts(mask)) logits = adjust(logits, mask);
   const uint32_t first = argmax(logits);
   const float best = logits[first];

@@ -51,7 +51,7 @@ struct TokenRules {
 };
 
 // What holds for one token only.
-struct TokenMask {
+struct DrawLimits {
   std::span<const uint64_t> allowed = {};  // a bit for each token, as keep_masked; empty: all
   std::span<const uint32_t> forbidden = {};
 };
@@ -69,7 +69,7 @@ class Sampler {
   //   what is wanted: biases, repetition penalty, frequency and presence penalty;
   //   the draw: temperature, top-k, typical-p, top-p, min-p.
   // Nothing where no token is left.
-  std::optional<uint32_t> sample(std::span<const float> logits, const TokenMask& mask = {});
+  std::optional<uint32_t> sample(std::span<const float> logits, const DrawLimits& mask = {});
 
  private:
   struct Candidate {
@@ -80,8 +80,8 @@ class Sampler {
 
   static bool better(const Candidate& a, const Candidate& b);
   bool penalises() const;
-  bool adjusts(const TokenMask& mask) const;
-  std::span<const float> adjust(std::span<const float> logits, const TokenMask& mask);
+  bool adjusts(const DrawLimits& mask) const;
+  std::span<const float> adjust(std::span<const float> logits, const DrawLimits& mask);
   uint32_t draw(std::span<const float> logits, float best);
   void gather(std::span<const float> logits, float best);
   void keep_top_k();

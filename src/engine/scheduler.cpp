@@ -273,7 +273,9 @@ void Scheduler::publish(Request& request, bool prompt_ends) {
 }
 
 void Scheduler::sample(Request& request, std::span<const float> logits) {
-  const std::optional<uint32_t> token = request.answer->next(logits);
+  const Result<std::optional<uint32_t>> drawn = request.answer->next(logits);
+  if (!drawn) return fail_request(request, drawn.error());
+  const std::optional<uint32_t> token = *drawn;
   const size_t length = request.asked.generation.prompt.size() + request.answer->tokens();
   // The last token is never read: nothing follows from it in this turn.
   if (!token || length >= request.limit) return finish(request);

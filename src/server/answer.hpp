@@ -26,6 +26,7 @@ struct ServerContext {
   std::string model_id;
   uint32_t default_max_tokens = 1024;
   std::time_t started = 0;
+  std::shared_ptr<GrammarStore> grammars = nullptr;  // the router makes one where there is none
 };
 
 // Figures of one or several generations.
@@ -140,6 +141,7 @@ class GenerationMaker {
   const AnswerOptions& options_;
   bool echo_;
   std::shared_ptr<const TokenRules> rules_;
+  std::shared_ptr<TokenAutomaton> grammar_;
 };
 // All answers to one prompt, with seeds that follow one another.
 void add_choices(const AnswerOptions& options, GenerationRequest generation, AnswerJob& job);

@@ -171,6 +171,7 @@ void read_options(FieldReader& reader, Route route, AnswerOptions& options) {
   read_choices(reader, options);
   read_logprobs(reader, route, options);
   reader.integer("sse_ping_interval", -1, kLongestPing, options.sse_ping_interval);
+  read_grammar(reader, options.grammar);
   read_queue(reader, options.queue);
   refuse_unsupported(reader);
 }

@@ -100,6 +100,7 @@ ApiResult<GenerationMaker> GenerationMaker::create(const ServerContext& context,
   if (auto error = check_ids(context.engine, options.stop_tokens, "stop_token_ids")) return *error;
   GenerationMaker maker(context, options, echo);
   SKVIS_TRY(maker.rules_, make_rules(context.engine, options));
+  SKVIS_TRY(maker.grammar_, context.grammars->find(options.grammar));
   return maker;
 }
 
@@ -111,6 +112,7 @@ ApiResult<GenerationRequest> GenerationMaker::make(std::vector<uint32_t> prompt,
   };
   if (auto error = check_prompt(engine, options_, prompt, field)) return *error;
   GenerationRequest generation{.rules = rules_,
+                               .grammar = grammar_,
                                .stop = options_.stop,
                                .show_stop = options_.show_stop,
                                .stop_tokens = options_.stop_tokens,

@@ -13,6 +13,7 @@
 
 #include "engine/sampler.hpp"
 #include "server/api_error.hpp"
+#include "server/grammars.hpp"
 
 namespace skvis {
 
@@ -44,6 +45,7 @@ struct AnswerOptions {
   std::optional<int64_t> sse_ping_interval;
   std::optional<uint32_t> logprobs;         // of the answer's tokens, beside so many best ones
   std::optional<uint32_t> prompt_logprobs;  // of the prompt's, in a part of their own
+  WantedGrammar grammar;
   QueueOptions queue;
 };
 

@@ -78,7 +78,9 @@ Router::Router(ServerContext context, ApiKeys keys, CorsPolicy cors, const Metri
       keys_(std::move(keys)),
       cors_(std::move(cors)),
       metrics_(metrics),
-      figures_(std::move(figures)) {}
+      figures_(std::move(figures)) {
+  if (!context_.grammars) context_.grammars = std::make_shared<GrammarStore>(context_.engine);
+}
 
 std::optional<HttpResponse> Router::answer_head(const HttpRequest& request) const {
   const Route* route = find_route(request.path);

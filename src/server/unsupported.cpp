@@ -17,8 +17,8 @@ constexpr NeutralNumber kNumbers[] = {
     {"xtc_probability", 0},
 };
 
-// Texts, lists and objects that ask for nothing when they are empty.
-enum class Kind : uint8_t { text, array, object, text_or_object };
+// Texts and lists that ask for nothing when they are empty.
+enum class Kind : uint8_t { text, array };
 struct EmptyField {
   std::string_view key;
   Kind kind;
@@ -27,41 +27,10 @@ constexpr EmptyField kEmptyFields[] = {
     {"tools", Kind::array},
     {"functions", Kind::array},
     {"suffix", Kind::text},
-    {"grammar", Kind::text},
-    {"guided_regex", Kind::text},
-    {"guided_grammar", Kind::text},
-    {"guided_choice", Kind::array},
-    {"guided_json", Kind::text_or_object},
-    {"json_schema", Kind::text_or_object},
-    {"structured_outputs", Kind::object},
 };
 
-std::string_view kind_name(Kind kind) {
-  switch (kind) {
-    case Kind::text:
-      return "a string";
-    case Kind::array:
-      return "an array";
-    case Kind::object:
-      return "an object";
-    case Kind::text_or_object:
-      return "an object or a string";
-  }
-  return {};
-}
-
 bool is_kind(const Json& value, Kind kind) {
-  switch (kind) {
-    case Kind::text:
-      return value.is_string();
-    case Kind::array:
-      return value.is_array();
-    case Kind::object:
-      return value.is_object();
-    case Kind::text_or_object:
-      return value.is_object() || value.is_string();
-  }
-  return false;
+  return kind == Kind::text ? value.is_string() : value.is_array();
 }
 
 void refuse_field(FieldReader& reader, std::string_view key, std::string_view only) {
@@ -81,25 +50,12 @@ void check_number(FieldReader& reader, const NeutralNumber& field) {
 void check_empty(FieldReader& reader, const EmptyField& field) {
   const Json* value = reader.find(field.key);
   if (value == nullptr) return;
-  if (!is_kind(*value, field.kind)) return reader.wrong_type(field.key, kind_name(field.kind));
+  if (!is_kind(*value, field.kind)) {
+    return reader.wrong_type(field.key, field.kind == Kind::text ? "a string" : "an array");
+  }
   const bool empty =
       value->is_string() ? value->get_ref<const std::string&>().empty() : value->empty();
   if (!empty) refuse_field(reader, field.key, "leave it out");
-}
-
-void check_response_format(FieldReader& reader) {
-  const Json* format = reader.find("response_format");
-  if (format == nullptr) return;
-  if (!format->is_object()) return reader.wrong_type("response_format", "an object");
-  const auto type = format->find("type");
-  if (type == format->end() || !type->is_string()) {
-    return reader.refuse("response_format",
-                         "request: 'response_format.type' must be a string: 'text'");
-  }
-  if (*type != "text") {
-    refuse_field(reader, "response_format",
-                 fmt::format("only the type 'text' is, found '{}'", type->get<std::string>()));
-  }
 }
 
 void check_tool_choice(FieldReader& reader) {
@@ -118,7 +74,6 @@ void check_tool_choice(FieldReader& reader) {
 void refuse_unsupported(FieldReader& reader) {
   for (const NeutralNumber& field : kNumbers) check_number(reader, field);
   for (const EmptyField& field : kEmptyFields) check_empty(reader, field);
-  check_response_format(reader);
   check_tool_choice(reader);
 }
 

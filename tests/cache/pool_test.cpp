@@ -169,7 +169,7 @@ TEST(Pool, a_page_in_common_counts_once_and_against_nobody) {
   // The second one's two pages include this one, so that it needs room for one only.
   const ReservationId second = pool.reserve(without({{page_class, 2}}, {{page_class, 1}}));
   ASSERT_NE(second, kUnreserved);
-  pool.hold_in_common(page, 1);
+  pool.hold_in_common(page, first, 1);
   EXPECT_EQ(pool.figures().free, 0u);
   EXPECT_EQ(pool.shared_bytes(), 1024u);
   EXPECT_NE(pool.allocate(page_class, second), kNoPage);
@@ -198,6 +198,7 @@ class Shadow {
     PageId page;
     size_t page_class;
     uint64_t live;
+    bool claims = true;  // or gave up its claim
   };
   struct Holder {
     ReservationId id = kUnreserved;
@@ -208,23 +209,24 @@ class Shadow {
 
   // Pages of a holder that count against it.
   size_t counted(const Holder& holder, size_t i) const {
-    return static_cast<size_t>(
-        std::count_if(holder.pages.begin(), holder.pages.end(), [&](const Holding& holding) {
-          return holding.page_class == i && !pool_.in_common(holding.page);
-        }));
+    return static_cast<size_t>(std::count_if(
+        holder.pages.begin(), holder.pages.end(),
+        [&](const Holding& holding) { return holding.page_class == i && holding.claims; }));
   }
-  // Called before a page is held in common: those that counted on it need one page less.
-  void leave_to_all(PageId page, size_t i) {
-    if (pool_.in_common(page)) return;
-    for (Holder& holder : holders) {
-      const bool holds = std::any_of(holder.pages.begin(), holder.pages.end(),
-                                     [&](const Holding& holding) { return holding.page == page; });
-      if (holds && holder.id != kUnreserved && holder.quota[i] >= counted(holder, i)) {
-        --holder.quota[i];
-      }
+  static Holding* find(Holder& holder, PageId page) {
+    for (Holding& holding : holder.pages) {
+      if (holding.page == page) return &holding;
     }
+    return nullptr;
   }
-
+  // Called before a holder makes a page common: where it counted on the page it needs one less.
+  void give_up(Holder& holder, PageId page) {
+    Holding& holding = *find(holder, page);
+    if (!holding.claims) return;
+    const size_t i = holding.page_class;
+    if (holder.id != kUnreserved && holder.quota[i] >= counted(holder, i)) --holder.quota[i];
+    holding.claims = false;
+  }
   void check() const {
     std::map<PageId, std::pair<size_t, uint64_t>> pages;
     for (const Holder& holder : holders) {
@@ -336,21 +338,25 @@ TEST(Pool, figures_match_an_independent_count_after_a_hundred_thousand_random_op
           });
           if (held) continue;
           if (pick(3) == 0) {
-            shadow.leave_to_all(shared.page, shared.page_class);
-            pool.hold_in_common(shared.page, shared.live);
+            shadow.give_up(holder, shared.page);
+            pool.hold_in_common(shared.page, holder.id, shared.live);
             to.pages.push_back(shared);
+            to.pages.back().claims = false;
             ++in_common;
           } else if (pool.share(shared.page, to.id, shared.live)) {
             to.pages.push_back(shared);
+            to.pages.back().claims = true;
           }
         }
       } else if (kind < 55 && !holder.pages.empty()) {
-        const Shadow::Holding holding = holder.pages[pick(holder.pages.size())];
-        if (pool.in_common(holding.page)) {
-          EXPECT_EQ(pool.take_back(holding.page, holder.id), pool.holders(holding.page) == 1);
+        Shadow::Holding& holding = holder.pages[pick(holder.pages.size())];
+        if (pool.in_common(holding.page) && !holding.claims) {
+          const bool alone = pool.holders(holding.page) == 1;
+          EXPECT_EQ(pool.take_back(holding.page, holder.id), alone);
+          holding.claims = alone;
         } else {
-          shadow.leave_to_all(holding.page, holding.page_class);
-          pool.make_common(holding.page);
+          shadow.give_up(holder, holding.page);
+          pool.make_common(holding.page, holder.id);
         }
       } else if (kind < 70 && !holder.pages.empty()) {
         Shadow::Holding& holding = holder.pages[pick(holder.pages.size())];

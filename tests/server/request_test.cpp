@@ -147,10 +147,83 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("tools":{})", "tools", "must be an array, found an object"},
         Refused{R"("tool_choice":"required")", "tool_choice", "not supported"},
         Refused{R"("suffix":"end")", "suffix", "not supported"},
-        Refused{R"("response_format":{"type":"json_object"})", "response_format", "json_object"},
         Refused{R"("response_format":"text")", "response_format", "must be an object"},
-        Refused{R"("response_format":{})", "response_format", "response_format.type"},
-        Refused{R"("guided_json":{"type":"object"})", "guided_json", "not supported"}));
+        Refused{R"("response_format":{})", "response_format", "'type' must be 'text'"},
+        Refused{R"("response_format":{"type":"xml"})", "response_format", "found 'xml'"},
+        Refused{R"("response_format":{"type":"json_schema"})", "response_format",
+                "member 'schema'"},
+        Refused{R"("response_format":{"type":"json_object","schema":5})", "response_format",
+                "must be a JSON schema"},
+        Refused{R"("guided_json":"{")", "guided_json", "guided_json"},
+        Refused{R"("guided_choice":[1])", "guided_choice", "must be an array of strings"},
+        Refused{R"("grammar":{})", "grammar", "must be a string"},
+        Refused{R"("structured_outputs":{"xml":"x"})", "structured_outputs", "no member 'xml'"},
+        Refused{R"("structured_outputs":{"json":{},"regex":"a"})", "structured_outputs",
+                "'structured_outputs' says already"},
+        Refused{R"("guided_regex":"a","response_format":{"type":"json_object"})", "guided_regex",
+                "'response_format' says already"}));
+
+TEST(request, structured_output_is_asked_for_in_the_ways_of_all_servers) {
+  using Kind = WantedGrammar::Kind;
+  const auto wanted = [](const std::string& fields) {
+    const auto request = parse_chat_request(chat(fields));
+    EXPECT_TRUE(request.ok()) << fields << ": " << request.error().message;
+    return request ? request->options.grammar : WantedGrammar{};
+  };
+  EXPECT_EQ(wanted(R"("response_format":{"type":"json_object"})").kind, Kind::json_object);
+  EXPECT_EQ(wanted(R"("structured_outputs":{"json_object":true})").kind, Kind::json_object);
+  for (const char* fields :
+       {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,
+           "schema":{"type":"integer"}}})",
+        R"("response_format":{"type":"json_object","schema":{"type":"integer"}})",
+        R"("json_schema":{"type":"integer"})", R"("json_schema":"{\"type\":\"integer\"}")",
+        R"("guided_json":{"type":"integer"})",
+        R"("structured_outputs":{"json":{"type":"integer"},"regex":null})"}) {
+    const WantedGrammar grammar = wanted(fields);
+    EXPECT_EQ(grammar.kind, Kind::json_schema) << fields;
+    EXPECT_EQ(grammar.schema, Json({{"type", "integer"}})) << fields;
+  }
+  for (const char* fields :
+       {R"("guided_regex":"[a-c]+")", R"("structured_outputs":{"regex":"[a-c]+"})"}) {
+    EXPECT_EQ(wanted(fields).kind, Kind::pattern);
+    EXPECT_EQ(wanted(fields).text, "[a-c]+");
+  }
+  for (const char* fields :
+       {R"("grammar":"root ::= \"a\"")", R"("guided_grammar":"root ::= \"a\"")",
+        R"("structured_outputs":{"grammar":"root ::= \"a\""})"}) {
+    EXPECT_EQ(wanted(fields).kind, Kind::gbnf);
+    EXPECT_EQ(wanted(fields).text, "root ::= \"a\"");
+  }
+  for (const char* fields :
+       {R"("guided_choice":["a","b"])", R"("structured_outputs":{"choice":["a","b"]})"}) {
+    EXPECT_EQ(wanted(fields).choices, (std::vector<std::string>{"a", "b"}));
+  }
+  for (const char* fields : {R"("grammar":"","guided_choice":[],"json_schema":"")",
+                             R"("response_format":null,"structured_outputs":{})"}) {
+    EXPECT_EQ(wanted(fields).kind, Kind::any) << fields;
+  }
+}
+
+TEST(request, its_place_among_others_is_checked) {
+  const auto request =
+      parse_chat_request(chat(R"("cache_salt":"s","user":"u","priority":-3,"timeout_s":0.5)"));
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_EQ(request->options.queue.salt, "s");
+  EXPECT_EQ(request->options.queue.user, "u");
+  EXPECT_EQ(request->options.queue.priority, -3);
+  EXPECT_EQ(request->options.queue.timeout, 0.5);
+  for (const auto& [fields, field] :
+       {std::pair{R"("priority":1e9)", "priority"}, std::pair{R"("timeout_s":0)", "timeout_s"},
+        std::pair{R"("cache_salt":5)", "cache_salt"}}) {
+    const auto refused = parse_chat_request(chat(fields));
+    ASSERT_FALSE(refused.ok()) << fields;
+    EXPECT_EQ(refused.error().param, field);
+  }
+  const auto long_name =
+      parse_chat_request(chat(fmt::format(R"("user":"{}")", std::string(300, 'x'))));
+  ASSERT_FALSE(long_name.ok());
+  EXPECT_EQ(long_name.error().param, "user");
+}
 
 TEST(request, wishes_for_nothing_are_accepted) {
   const std::string nothing =

@@ -35,7 +35,9 @@ using PageId = uint32_t;
 using PageClass = uint32_t;
 using ReservationId = uint32_t;
 inline constexpr PageId kNoPage = UINT32_MAX;
-inline constexpr ReservationId kUnreserved = 0;  // takes from what nobody was promised
+// Takes from what nobody was promised. All that hold pages so are one holder, who shares with
+// others but has none of its own to give up; reserve({}) promises nothing, and is somebody.
+inline constexpr ReservationId kUnreserved = 0;
 
 // Bytes by state. They add up to the budget after every operation.
 struct PoolFigures {

@@ -22,7 +22,7 @@ uint32_t PromptPace::rows(uint32_t answers, uint32_t most) const {
   if (answer_step_ == 0 || prompt_row_ == 0) return std::min(most, kFirstRows);
   const double rows = answer_step_ * std::max(0.0, stretch_ - 1) / prompt_row_;
   // Whole blocks of the matrices: a begun one takes as long.
-  const auto blocks = static_cast<uint32_t>(std::min<double>(rows, most) / kLeastRows);
+  const auto blocks = static_cast<uint32_t>(std::min<double>(rows, most) / kLeastRows + 1e-6);
   return std::min(most, std::max(1u, blocks) * kLeastRows);
 }
 

@@ -102,6 +102,7 @@ struct Sequence {
   uint32_t limit = 0;
   uint32_t first_prompt = 0;  // where a plan that settles at the prompt's end does so first
   bool had_rows = false;
+  std::set<PageId> given_up;  // to forks
 };
 
 class Accounting : public ::testing::TestWithParam<size_t> {
@@ -125,7 +126,7 @@ class Accounting : public ::testing::TestWithParam<size_t> {
   void check() const {
     MemoryWalk walk(*pool_, kSlab);
     for (const Sequence& sequence : sequences_) {
-      walk.add(*sequence.cache, sequence.quota, sequence.had_rows);
+      walk.add(*sequence.cache, sequence.quota, sequence.had_rows, sequence.given_up);
     }
     walk.expect_figures();
   }
@@ -134,6 +135,21 @@ class Accounting : public ::testing::TestWithParam<size_t> {
     const uint32_t at = sequence.cache->committed();
     if (at != sequence.cache->length() || at == 0) return false;
     return rule().is_grid_point(at) || (rule().at_prompt_end && at == sequence.first_prompt);
+  }
+
+  // Pages that stay as they are until the sequence is closed: full of rows that nothing drops
+  // again.
+  std::set<PageId> lasting(const SequenceCache& cache) const {
+    std::set<PageId> pages;
+    for (uint32_t i = 0; i < layout_->heads(); ++i) {
+      const HeadLayout& head = layout_->head(i);
+      for (const PageEntry& entry : cache.head(i).sealed.pages) {
+        if (entry.rows() < kPageSlots || head.window > 0) continue;
+        const bool judged = head.judged_once && entry.position(kPageSlots - 1) < cache.judged_end();
+        if (!head.selectable || judged) pages.insert(entry.page);
+      }
+    }
+    return pages;
   }
 
   // What a scoring pass does to the cache: rows that repeat a part of the prompt come and go.
@@ -209,7 +225,10 @@ class Accounting : public ::testing::TestWithParam<size_t> {
     if (reserved) {
       sequence.quota = layout_->worst_case(sequence.first_prompt, sequence.limit);
       id = pool_->reserve(sequence.quota);
-      if (id == kUnreserved) sequence.quota.clear();
+    }
+    if (id == kUnreserved) {  // promised nothing
+      sequence.quota.clear();
+      id = pool_->reserve({});
     }
     sequence.cache = std::make_unique<SequenceCache>(*layout_, *pool_, id);
     return sequence;
@@ -236,7 +255,7 @@ TEST_P(Accounting, figures_equal_a_walk_over_all_tables_after_every_operation) {
     if (settle_next_ == nullptr && sequences_.size() < 6 && (sequences_.empty() || pick(60) == 0)) {
       sequences_.push_back(open(pick(3) != 0));
     } else if (settle_next_ == nullptr && sequences_.size() < 6 && pick(80) == 0) {
-      const Sequence& from = sequences_[pick(sequences_.size())];
+      Sequence& from = sequences_[pick(sequences_.size())];
       if (from.cache->length() == from.cache->committed()) {
         Sequence copy;
         copy.limit = from.limit;
@@ -245,21 +264,30 @@ TEST_P(Accounting, figures_equal_a_walk_over_all_tables_after_every_operation) {
         const uint32_t length = from.cache->length();
         copy.had_rows = from.had_rows && (rule().at_prompt_end ||
                                           length + layout_->observe() > rule().next_after(length));
-        ReservationId id = kUnreserved;
+        ReservationId id = pool_->reserve({});
         if (pick(3) != 0) {
+          pool_->release(id);
           copy.quota = layout_->worst_case(copy.first_prompt, copy.limit);
           id = pool_->reserve(without(copy.quota, from.cache->lasting_pages()));
-          if (id == kUnreserved) copy.quota.clear();
+          if (id == kUnreserved) {
+            copy.quota.clear();
+            id = pool_->reserve({});
+          }
         }
         const PoolFigures before = pool_->figures();
         auto forked = from.cache->fork(id);
         if (forked) {
+          copy.given_up = lasting(*from.cache);
+          from.given_up.insert(copy.given_up.begin(), copy.given_up.end());
           copy.cache = std::make_unique<SequenceCache>(std::move(forked).value());
           sequences_.push_back(std::move(copy));
           ++forked_;
         } else {
           ASSERT_TRUE(copy.quota.empty()) << forked.error().message;
           ASSERT_EQ(pool_->figures(), before);
+          for (const PageId page : lasting(*from.cache)) {
+            if (pool_->in_common(page)) from.given_up.insert(page);
+          }
         }
       }
     } else {

@@ -104,8 +104,10 @@ class MemoryWalk {
  public:
   MemoryWalk(const Pool& pool, size_t slab_bytes) : pool_(pool), slab_bytes_(slab_bytes) {}
 
-  // `quota`: what was reserved for the sequence, empty if nothing.
-  void add(const SequenceCache& sequence, const Quota& quota, bool had_rows) {
+  // `quota`: what was reserved for the sequence, empty if nothing. `given_up`: pages that it holds
+  // in common with forks, and that count against nobody.
+  void add(const SequenceCache& sequence, const Quota& quota, bool had_rows,
+           const std::set<PageId>& given_up = {}) {
     const CacheLayout& layout = sequence.layout();
     const size_t exact_row = 2 * layout.exact_row_bytes() + layout.state_floats() * sizeof(float);
     std::map<PageClass, size_t> held;
@@ -121,7 +123,7 @@ class MemoryWalk {
       entry.page_class = page_class;
       entry.live |= live;
       entry.row_bytes = row_bytes;
-      ++(pool_.in_common(page) ? common : held)[page_class];
+      ++(given_up.contains(page) ? common : held)[page_class];
     };
     for (uint32_t i = 0; i < layout.heads(); ++i) {
       const HeadCache& head = sequence.head(i);

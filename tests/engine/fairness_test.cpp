@@ -97,7 +97,7 @@ ScheduledRequest of_client(const std::string& client, GenerationRequest request,
 
 TEST(Scheduler, a_single_request_does_not_wait_behind_a_hundred_of_another_client) {
   const auto engine = tiny_engine({.plan = "int8"});
-  Scheduler scheduler(*engine, {.most_running = 1});
+  Scheduler scheduler(*engine, {.most_running = 1, .share_prefixes = false});
   std::vector<std::string> order;
   for (size_t i = 0; i < 6; ++i) {
     scheduler.submit(of_client("many", ask(some_prompt(40 * i, 30), 4), order));

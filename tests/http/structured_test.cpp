@@ -58,9 +58,10 @@ TEST_F(Structured, choices_patterns_and_grammars_hold_in_any_notation) {
     EXPECT_TRUE(choice == "yes" || choice == "no" || choice == "maybe so") << choice;
     const std::string code = text(ask(R"("guided_regex":"[A-Z]{3}-[0-9]{2,4}")", seed));
     EXPECT_TRUE(std::regex_match(code, std::regex("[A-Z]{3}-[0-9]{2,4}"))) << code;
-    const std::string list = text(ask(
-        R"("grammar":"root ::= \"<\" item (\",\" item){0,4} \">\"\nitem ::= [a-c]{1,2}","ignore_eos":true)",
-        seed));
+    const std::string list =
+        text(ask(R"("ignore_eos":true,"grammar":"root ::= \"<\" item (\",\" item){0,4} \">\"\n)"
+                 R"(item ::= [a-c]{1,2}")",
+                 seed));
     EXPECT_TRUE(std::regex_match(list, std::regex("<[a-c]{1,2}(,[a-c]{1,2}){0,4}>"))) << list;
   }
 }
